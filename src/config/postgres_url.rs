@@ -1,0 +1,45 @@
+//! A Postgres URL, read by ourselves since tokio-postgres's own reader knows neither verify-ca, verify-full nor sslrootcert.
+
+use std::path::PathBuf;
+
+use crate::model::Secret;
+
+/// How far the server must prove itself, with libpq's names and meanings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// TLS where the server offers it.
+    Prefer,
+    /// TLS, whoever answers (as libpq: where `sslrootcert` is given, the chain is verified as by verify-ca).
+    Require,
+    /// TLS, with a certificate that a trusted root has signed.
+    VerifyCa,
+    /// TLS, with such a certificate for this very host name.
+    VerifyFull,
+}
+
+/// Where a Postgres server is and how to log in.
+#[derive(Clone, Debug)]
+pub struct PostgresUrl {
+    /// Host name, address, or (where it begins with `/`) the directory of a Unix socket.
+    pub host: String,
+    /// TCP port, or the socket file's number.
+    pub port: u16,
+    /// Role.
+    pub user: String,
+    /// Password, where one is given.
+    pub password: Option<Secret>,
+    /// Database.
+    pub database: String,
+    /// How far the server must prove itself.
+    pub ssl_mode: SslMode,
+    /// PEM file of the roots to trust instead of the system's.
+    pub ssl_root_cert: Option<PathBuf>,
+    /// PEM file of the client's certificate chain.
+    pub ssl_cert: Option<PathBuf>,
+    /// PEM file of the client's key.
+    pub ssl_key: Option<PathBuf>,
+    /// How long one attempt to connect may take.
+    pub connect_timeout: std::time::Duration,
+}

@@ -1,0 +1,15 @@
+//! The words of the field as types: no I/O, and nothing of the other rooms.
+
+mod change;
+mod id;
+mod lsn;
+mod position;
+mod secret;
+mod subscription;
+
+pub use change::{Operation, RowKey, RowKeys};
+pub use id::{EventId, SubscriptionId};
+pub use lsn::{Lsn, ParseLsnError};
+pub use position::Position;
+pub use secret::Secret;
+pub use subscription::{Scope, Subscription, SubscriptionState};

@@ -1,0 +1,75 @@
+//! Who wants to be told, about what, and where.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use super::{Lsn, Secret, SubscriptionId};
+
+/// What a subscription covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every integration of the organization with this key.
+    Organization(String),
+    /// The integration with this opaque id.
+    Integration(String),
+}
+
+/// Where a subscription is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionState {
+    /// Created; its exact start in the log is not yet read. Entered by `create`.
+    Pending,
+    /// Served. Entered by the router when it meets the start.
+    Active,
+    /// Owed to, not sent to. Entered by an operator.
+    Paused,
+    /// Its endpoint said "gone" or failed for too long. Entered by the daemon.
+    Deactivated,
+    /// To be forgotten once every daemon has confirmed it. Entered by `delete`.
+    Deleted,
+}
+
+impl SubscriptionState {
+    /// The word that the catalog stores and `list` shows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Deactivated => "deactivated",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Active, Self::Paused, Self::Deactivated, Self::Deleted]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// A subscription as the catalog has it.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Its number in the catalog, which the outbox refers to.
+    pub id: i64,
+    /// Its name for users and scripts.
+    pub opaque_id: SubscriptionId,
+    /// What it covers.
+    pub scope: Scope,
+    /// The endpoint, as typed.
+    pub url: String,
+    /// What its notifications are signed with, as typed or generated.
+    pub secret: Secret,
+    /// Where it is in its life.
+    pub state: SubscriptionState,
+    /// Agrees with the log message that marks its start.
+    pub nonce: String,
+    /// When it was created.
+    pub created_at: SystemTime,
+    /// Per source, the LSN from which on commits are due. A source without one has not reached the start yet.
+    pub starts: HashMap<String, Lsn>,
+}
