@@ -14,6 +14,8 @@ pub mod decode;
 
 pub mod catalog;
 
+pub mod setup;
+
 pub mod route;
 
 pub mod deliver;
