@@ -1,9 +1,9 @@
 //! The record of a source: what it is made of, and where its checkpoint stands.
 
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Row};
 
-use super::CatalogError;
+use super::{CatalogError, revision};
 use crate::model::Lsn;
 
 /// Where reading begins: the slot as it was made or adopted.
@@ -72,8 +72,7 @@ fn read(row: &Row) -> Result<SourceState, CatalogError> {
 /// # Errors
 /// Where the database fails.
 pub async fn begin(client: &Client, beginning: &Beginning) -> Result<bool, CatalogError> {
-    let statement = include_str!("../../sql/catalog/begin_source.sql");
-    write(client, statement, beginning, None).await
+    write(client, include_str!("../../sql/catalog/begin_source.sql"), beginning, &[]).await
 }
 
 /// Begins anew after a gap, recording it with its reason. Whoever holds the source's epoch loses it, and every
@@ -82,23 +81,19 @@ pub async fn begin(client: &Client, beginning: &Beginning) -> Result<bool, Catal
 /// # Errors
 /// Where the database fails.
 pub async fn begin_anew(client: &Client, beginning: &Beginning, reason: &str) -> Result<bool, CatalogError> {
-    let statement = include_str!("../../sql/catalog/begin_source_anew.sql");
-    write(client, statement, beginning, Some(reason)).await
+    write(client, include_str!("../../sql/catalog/begin_source_anew.sql"), beginning, &[&reason]).await
 }
 
 async fn write(
     client: &Client,
     statement: &str,
     beginning: &Beginning,
-    reason: Option<&str>,
+    more: &[&(dyn ToSql + Sync)],
 ) -> Result<bool, CatalogError> {
     let Beginning { name, slot, publication, publication_oid, system_identifier, timeline, lsn } = beginning;
     let (identifier, timeline, lsn) = (system_identifier.to_string(), i64::from(*timeline), PgLsn::from(lsn.get()));
-    let written = super::revision::write_one(
-        client,
-        statement,
-        &[name, slot, publication, publication_oid, &identifier, &timeline, &lsn, &reason],
-    )
-    .await?;
+    let parameters: [&(dyn ToSql + Sync); 7] =
+        [name, slot, publication, publication_oid, &identifier, &timeline, &lsn];
+    let written = revision::write_one(client, statement, &[&parameters, more].concat()).await?;
     Ok(written.is_some())
 }
