@@ -3,7 +3,7 @@
 mod postgres_url;
 mod settings;
 
-pub use postgres_url::{PostgresUrl, SslMode};
+pub use postgres_url::{PostgresUrl, PostgresUrlError, SslMode};
 pub use settings::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, ReplicaIdentity, Settings, SourceSettings,
 };
