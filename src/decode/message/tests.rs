@@ -192,6 +192,14 @@ fn every_truncation_of_every_message_is_an_error() {
 }
 
 #[test]
+fn what_follows_a_message_is_an_error() {
+    for frame in frames() {
+        let longer = [&frame[..], b"\0"].concat();
+        assert!(matches!(read_whole(longer.into()), Err(DecodeError::TrailingBytes { count: 1, .. })), "{frame:?}");
+    }
+}
+
+#[test]
 fn counts_that_lie_reserve_no_memory() {
     let truncate = Bytes::from_static(b"T\xFF\xFF\xFF\xFF\0");
     assert!(matches!(parse(truncate), Err(DecodeError::Truncated { .. })));
