@@ -6,6 +6,7 @@ mod id;
 mod lsn;
 mod position;
 mod secret;
+mod signing_secret;
 mod subscription;
 
 pub use change::{Operation, RowKey, RowKeys};
@@ -14,4 +15,5 @@ pub use id::{EventId, SubscriptionId};
 pub use lsn::{Lsn, ParseLsnError};
 pub use position::Position;
 pub use secret::Secret;
+pub use signing_secret::{SigningSecret, SigningSecretError};
 pub use subscription::{Scope, Subscription, SubscriptionState};

@@ -1,1 +1,5 @@
 //! (being built)
+
+pub mod barrier;
+pub mod publication;
+pub mod table;
