@@ -1,0 +1,195 @@
+//! Why a server was not reached, or refused: decided by SQLSTATE and by the type of the cause, never by text.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls::CertificateError;
+use tokio_postgres::error::SqlState;
+
+use super::ServerError;
+
+/// Why a server was not reached or refused a statement.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// No connection came about.
+    #[error("cannot reach Postgres at {address}")]
+    Unreachable {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Connecting, logging in included, took longer than `connect_timeout`.
+    #[error("Postgres at {address} did not answer within {} seconds", after.as_secs_f32())]
+    Timeout {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// The bound.
+        after: Duration,
+    },
+    /// The URL asks for TLS and the server has none.
+    #[error("Postgres at {address} does not offer TLS")]
+    TlsNotOffered {
+        /// Host and port.
+        address: String,
+    },
+    /// The TLS handshake failed.
+    #[error("TLS with Postgres at {address} failed")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What rustls or the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A PEM file that the URL names cannot be used.
+    #[error("cannot use {} as {parameter}", path.display())]
+    Certificate {
+        /// The URL's parameter that names it.
+        parameter: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system's trust roots cannot be read.
+    #[error("the system's trust roots cannot be loaded")]
+    SystemRoots(#[source] Option<rustls_native_certs::Error>),
+    /// The server asks for something that the URL does not hold (a password), or that we do not speak (GSSAPI).
+    #[error("cannot log in with what the url holds")]
+    Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server reported an error.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The connection was closed, by either side.
+    #[error("the connection to Postgres is closed")]
+    Closed,
+    /// Reading or writing on an open connection failed.
+    #[error("the connection to Postgres broke")]
+    Io(#[source] io::Error),
+    /// The server's answer is not what was asked for, or a value is not of the type that was expected.
+    #[error("unexpected answer from Postgres")]
+    Unexpected(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PostgresError {
+    /// Whether the same thing may succeed later with nobody having changed anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Closed | Self::Io(_) => true,
+            Self::Tls { source, .. } => tls_cause(source).is_none(),
+            Self::Server(error) => error.is_retryable(),
+            Self::TlsNotOffered { .. }
+            | Self::Certificate { .. }
+            | Self::SystemRoots(_)
+            | Self::Credentials(_)
+            | Self::Unexpected(_) => false,
+        }
+    }
+
+    /// What the operator should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { address, .. } | Self::Timeout { address, .. } => Some(format!(
+                "is Postgres running, and listening at {address}? check host and port in the url, and firewalls"
+            )),
+            Self::TlsNotOffered { .. } => Some("set ssl = on on the server, or sslmode=prefer in the url".to_owned()),
+            Self::Tls { source, .. } => Some(tls_hint(source).to_owned()),
+            Self::Certificate { parameter, .. } => Some(format!("{parameter} must name a readable PEM file")),
+            Self::SystemRoots(_) => Some("install ca-certificates, or name the root in sslrootcert".to_owned()),
+            Self::Credentials(_) => Some(
+                "put the password into the url (${NAME} takes it from the environment), or use a password method in \
+                 pg_hba.conf: scram-sha-256, md5 or password"
+                    .to_owned(),
+            ),
+            Self::Server(error) => error.hint().map(str::to_owned),
+            Self::Closed | Self::Io(_) | Self::Unexpected(_) => None,
+        }
+    }
+
+    /// The server's code, where it was the server that reported the error.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        match self {
+            Self::Server(error) => Some(error.sqlstate()),
+            _ => None,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if let Some(error) = error.as_db_error() {
+            return Self::Server(error.into());
+        }
+        if error.is_closed() {
+            return Self::Closed;
+        }
+        match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+            Some(cause) if is_of_the_connection(cause) => Self::Io(io::Error::new(cause.kind(), error)),
+            _ => Self::Unexpected(Box::new(error)),
+        }
+    }
+}
+
+/// Whether the operating system (or TLS) failed, and not our reading of what the server sent.
+fn is_of_the_connection(cause: &io::Error) -> bool {
+    tls_cause(cause).is_some() || !matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+}
+
+fn tls_cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+fn tls_hint(error: &io::Error) -> &'static str {
+    match tls_cause(error) {
+        Some(rustls::Error::InvalidCertificate(cause)) => certificate_hint(cause),
+        Some(rustls::Error::AlertReceived(_)) => {
+            "the server ended the handshake: does it want a client certificate (sslcert, sslkey), or TLS older than 1.2?"
+        }
+        _ => "check the server's ssl settings, and that nothing between here and there breaks TLS",
+    }
+}
+
+fn certificate_hint(cause: &CertificateError) -> &'static str {
+    match cause {
+        CertificateError::UnknownIssuer => {
+            "sslrootcert must name the PEM file of the authority that signed the server's certificate"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is not for this host name (its subjectAltName counts): connect by a name that it \
+             holds, issue one that holds this name, or use sslmode=verify-ca"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired: renew it, or set the clock right"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: is the clock right?"
+        }
+        _ => "the server's certificate cannot be used: it must be X.509 version 3 and of a current algorithm",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tls(cause: rustls::Error) -> PostgresError {
+        PostgresError::Tls { address: "db:5432".to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, cause) }
+    }
+
+    #[test]
+    fn a_certificate_problem_does_not_pass_but_a_reset_handshake_may() {
+        let unknown = tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        assert!(!unknown.is_retryable());
+        assert!(unknown.hint().is_some_and(|hint| hint.contains("sslrootcert")));
+        let reset = PostgresError::Tls { address: "db:5432".to_owned(), source: io::ErrorKind::ConnectionReset.into() };
+        assert!(reset.is_retryable());
+    }
+}
