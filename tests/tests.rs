@@ -2,4 +2,10 @@
 
 mod support;
 
+mod delivery;
+mod exact_start;
+mod faults;
 mod harness;
+mod interoperability;
+mod recovery;
+mod startup_errors;

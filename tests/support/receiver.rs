@@ -43,7 +43,6 @@ struct State {
 /// A server on 127.0.0.1, on any free port. It answers 200 until it is told otherwise, and stops when dropped.
 pub(crate) struct Receiver {
     scheme: &'static str,
-    host: &'static str,
     port: u16,
     certificate: Option<String>,
     state: Arc<State>,
@@ -61,9 +60,9 @@ impl Receiver {
         Self::start_with(secret, None).await
     }
 
-    /// TLS for `localhost` by a certificate that nobody trusts but who is given [`certificate`](Self::certificate).
+    /// TLS by a certificate for 127.0.0.1 that nobody trusts but who is given [`certificate`](Self::certificate).
     pub(crate) async fn start_with_tls() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider);
@@ -84,14 +83,14 @@ impl Receiver {
             arrived: Notify::new(),
         });
         let (acceptor, certificate) = tls.unzip();
-        let (scheme, host) = if acceptor.is_some() { ("https", "localhost") } else { ("http", "127.0.0.1") };
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
         let server = tokio::spawn(accept(listener, acceptor, Arc::clone(&state)));
-        Self { scheme, host, port, certificate, state, server }
+        Self { scheme, port, certificate, state, server }
     }
 
     /// Its URL with this path, which begins with `/`.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}://{}:{}{path}", self.scheme, self.host, self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// The PEM of its certificate, where it speaks TLS.
