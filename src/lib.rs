@@ -29,3 +29,5 @@ pub mod admin;
 pub mod pipeline;
 
 pub mod cli;
+
+pub mod demo;

@@ -138,6 +138,7 @@ CREATE TABLE notifications.outbox (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX outbox_event ON notifications.outbox (event_id, subscription);
+CREATE INDEX outbox_resolved ON notifications.outbox (source) WHERE state <> 'owed';
 
 -- A body is the same for every subscription: stored once.
 CREATE TABLE notifications.outbox_bodies (

@@ -2,9 +2,8 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::problems::Reported;
 use super::suggest::suggest;
-use super::tree::{Entry, Field, Place, Reader, Section, Text, show_key};
+use super::tree::{Field, Place, Reader, Section, Text, TextList, show_key};
 
 const CATALOG: &str = "[catalog]";
 const SOURCE: &str = "[[source]]";
@@ -48,7 +47,7 @@ pub(super) struct SourceFile {
     pub(super) url: UrlFile,
     pub(super) slot: Field<Text>,
     pub(super) publication: Field<Text>,
-    pub(super) organizations: Result<Vec<Entry<Text>>, Reported>,
+    pub(super) organizations: TextList,
     pub(super) publish: Field<Text>,
     pub(super) replica_identity: Field<Text>,
     pub(super) primary_url: Option<Place>,
@@ -62,7 +61,7 @@ pub(super) struct DeliveryFile {
     pub(super) concurrency: Field<i64>,
     pub(super) max_in_flight: Field<i64>,
     pub(super) memory: Field<Text>,
-    pub(super) allow_networks: Result<Vec<Entry<Text>>, Reported>,
+    pub(super) allow_networks: TextList,
     pub(super) allow_http: Field<bool>,
     pub(super) ca_file: Field<Text>,
     pub(super) retry_base: Field<Text>,

@@ -59,13 +59,47 @@ pub(super) fn parse(path: &Path, text: &str, lookup: Lookup<'_>) -> Result<Setti
     let mut reader = Reader::new(text, lookup);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let line = error.span().map_or(1, |span| reader.line(span.start));
-        reader.problems.add_broken_line(line, error.message());
+        reader.syntax_error(error.span().map_or(0, |span| span.start), error.message());
     }
     let file = ConfigFile::read(root.get_ref(), &mut reader);
     let directory = path.parent().unwrap_or(Path::new(""));
     match validate(file, directory, &mut reader.problems) {
         Ok(settings) if reader.problems.is_empty() => Ok(settings),
         _ => Err(ConfigError::Invalid { path: path.to_owned(), problems: reader.problems.into_list() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_first_place_that_has_a_file_wins() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let places = ["first.toml", "second.toml"].map(|name| directory.path().join(name));
+        let [first, second] = &places;
+        let error = find(&places).expect_err("no file").to_string();
+        let expected = format!("no config file: there is neither {} nor {}", first.display(), second.display());
+        assert_eq!(error, expected);
+        fs::write(second, "").expect("a file");
+        assert_eq!(&find(&places).expect("a file"), second);
+        fs::write(first, "").expect("a file");
+        assert_eq!(&find(&places).expect("a file"), first);
+    }
+
+    #[test]
+    fn a_named_file_is_the_only_one_tried() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("mine.toml");
+        assert!(
+            matches!(Settings::load(Some(&path)), Err(ConfigError::Unreadable { path: named, .. }) if named == path)
+        );
+        assert!(matches!(Settings::load(Some(directory.path())), Err(ConfigError::Unreadable { .. })));
+        fs::write(&path, "[catalog]\nurl = 'postgres://u@h/d'\n").expect("a file");
+        assert_eq!(Settings::load(Some(&path)).expect("settings").catalog().url().host, "h");
+        fs::write(&path, b"\xff").expect("a file");
+        assert!(matches!(Settings::load(Some(&path)), Err(ConfigError::Unreadable { .. })));
     }
 }

@@ -14,6 +14,8 @@ mod postgres_url;
 mod problems;
 mod settings;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod validate;
 mod values;

@@ -15,11 +15,13 @@ pub(super) struct Problems {
     list: Vec<Problem>,
     /// Lines that are not TOML: what their remains seem to say is not held against them too.
     broken_lines: BTreeSet<usize>,
+    /// Lines of which nobody can tell what they belong to.
+    ignored_lines: BTreeSet<usize>,
 }
 
 impl Problems {
     pub(super) fn add(&mut self, place: &Place, message: impl Into<String>) -> Reported {
-        if !self.broken_lines.contains(&place.line) {
+        if !self.broken_lines.contains(&place.line) && !self.ignored_lines.contains(&place.line) {
             self.list.push(Problem { line: place.line, key: place.key.clone(), message: message.into() });
         }
         Reported
@@ -35,6 +37,11 @@ impl Problems {
         if self.broken_lines.insert(line) {
             self.list.push(Problem { line, key: String::new(), message: message.to_owned() });
         }
+    }
+
+    /// Says nothing about what these lines seem to say.
+    pub(super) fn ignore_lines(&mut self, lines: impl Iterator<Item = usize>) {
+        self.ignored_lines.extend(lines);
     }
 
     pub(super) const fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The TOML tree, read key by key with the line of each, so that a problem never hides the next.
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::{Lookup, expand};
@@ -24,6 +25,9 @@ pub(super) struct Entry<T> {
 
 /// A key's value: absent, there, or of a wrong type, which is already reported.
 pub(super) type Field<T> = Result<Option<Entry<T>>, Reported>;
+
+/// An array's strings, each by itself.
+pub(super) type TextList = Result<Vec<Result<Entry<Text>, Reported>>, Reported>;
 
 /// A string value. It has no `Debug` on purpose: the environment's part of it may be secret.
 pub(super) struct Text {
@@ -66,6 +70,7 @@ pub(super) struct KnownKey {
 
 /// What reading the tree needs throughout, and gathers.
 pub(super) struct Reader<'r> {
+    text: &'r str,
     line_starts: Vec<usize>,
     lookup: Lookup<'r>,
     pub(super) problems: Problems,
@@ -74,15 +79,27 @@ pub(super) struct Reader<'r> {
 }
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(text: &str, lookup: Lookup<'r>) -> Self {
+    pub(super) fn new(text: &'r str, lookup: Lookup<'r>) -> Self {
         let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
-        Self { line_starts, lookup, problems: Problems::default(), known: Vec::new() }
+        Self { text, line_starts, lookup, problems: Problems::default(), known: Vec::new() }
     }
 
     /// The line, from 1, that holds this byte of the file.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset)
+    }
+
+    /// A line that is not TOML. Where it was to be a section's head, nobody knows whose the keys below it are, so that
+    /// nothing is held against them.
+    pub(super) fn syntax_error(&mut self, offset: usize, message: &str) {
+        let line = self.line(offset);
+        self.problems.add_broken_line(line, message);
+        let mut below = self.line_starts.iter().enumerate().skip(line - 1);
+        if below.next().is_some_and(|(_, start)| is_head(self.text, *start)) {
+            let headless = below.take_while(|(_, start)| !is_head(self.text, **start));
+            self.problems.ignore_lines(headless.map(|(index, _)| index + 1));
+        }
     }
 
     fn text(&mut self, value: &DeValue<'_>, expected: &str, place: Place) -> Result<Entry<Text>, Reported> {
@@ -102,6 +119,11 @@ impl<'r> Reader<'r> {
         let article = if matches!(found, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
         self.problems.add(place, format!("expected {expected}, found {article} {}", found.type_str()))
     }
+}
+
+/// Whether a section's head begins at this start of a line.
+fn is_head(text: &str, line_start: usize) -> bool {
+    text.get(line_start..).is_some_and(|rest| rest.trim_start_matches([' ', '\t']).starts_with('['))
 }
 
 /// One table of the file; one that is absent reads as empty.
@@ -157,21 +179,15 @@ impl<'t> Section<'t> {
     }
 
     /// The strings of an array, each at its own line.
-    pub(super) fn texts(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Result<Vec<Entry<Text>>, Reported> {
+    pub(super) fn texts(&mut self, key: &'static str, reader: &mut Reader<'_>) -> TextList {
+        const EXPECTED: &str = "an array of strings";
         let Some((value, place)) = self.take(key, reader) else { return Ok(Vec::new()) };
-        let DeValue::Array(elements) = value else {
-            return Err(reader.wrong_type(&place, "an array of strings", value));
-        };
-        let mut texts = Vec::new();
-        let mut reported = Ok(());
-        for element in elements.iter() {
+        let DeValue::Array(elements) = value else { return Err(reader.wrong_type(&place, EXPECTED, value)) };
+        let mut read = |element: &Spanned<DeValue<'_>>| {
             let place = Place { line: reader.line(element.span().start), key: place.key.clone() };
-            match reader.text(element.get_ref(), "an array of strings", place) {
-                Ok(text) => texts.push(text),
-                Err(problem) => reported = Err(problem),
-            }
-        }
-        reported.map(|()| texts)
+            reader.text(element.get_ref(), EXPECTED, place)
+        };
+        Ok(elements.iter().map(&mut read).collect())
     }
 
     /// Where a key stands whose value does not matter.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::database::database;
 use super::file::{ConfigFile, DeliveryFile, HttpFile, LogFile, SourceFile, UrlFile};
 use super::problems::{Problems, Reported};
-use super::tree::{Entry, Field, Place, Text};
+use super::tree::{Entry, Field, Place, Text, TextList};
 use super::values::{self, Checked, address, choice, count, duration, matching, networks, size};
 use super::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, ReplicaIdentity, Settings,
@@ -144,11 +144,8 @@ fn refuse(key: Option<Place>, problems: &mut Problems) -> Result<(), Reported> {
     key.map_or(Ok(()), |place| Err(problems.add(&place, NOT_YET)))
 }
 
-fn refuse_organizations(
-    organizations: Result<Vec<Entry<Text>>, Reported>,
-    problems: &mut Problems,
-) -> Result<(), Reported> {
-    let first = organizations?.into_iter().next();
+fn refuse_organizations(organizations: TextList, problems: &mut Problems) -> Result<(), Reported> {
+    let first = organizations?.into_iter().next().transpose()?;
     first.map_or(Ok(()), |first| {
         Err(problems.add(&first.place, format!("a choice of organizations is {NOT_YET}; expected [], for all")))
     })

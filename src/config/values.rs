@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::limits::{Limits, POSTGRES_NAME_BYTES_MAX};
 use super::problems::{Problems, Reported};
-use super::tree::{Entry, Field, Place, Text};
+use super::tree::{Entry, Field, Place, Text, TextList};
 
 /// A value within its limits, with its place where the file gives it.
 pub(super) struct Checked<T> {
@@ -152,25 +152,16 @@ pub(super) fn address(
 }
 
 /// Networks such as `10.0.0.0/8`; a single address is a network of one.
-pub(super) fn networks(
-    field: Result<Vec<Entry<Text>>, Reported>,
-    problems: &mut Problems,
-) -> Result<Vec<IpNet>, Reported> {
-    let mut networks = Vec::new();
-    let mut reported = Ok(());
-    for Entry { value: text, place } in field? {
-        match parse_network(text.as_str()) {
-            Some(network) => networks.push(network),
-            None => {
-                let message = format!("expected a network such as \"10.0.0.0/8\" or \"::1\", found {}", text.shown());
-                reported = Err(problems.add(&place, message));
-            }
-        }
-    }
-    reported.map(|()| networks)
+pub(super) fn networks(list: TextList, problems: &mut Problems) -> Result<Vec<IpNet>, Reported> {
+    let networks: Vec<_> = list?.into_iter().map(|element| network(&element?, problems)).collect();
+    networks.into_iter().collect()
 }
 
-fn parse_network(text: &str) -> Option<IpNet> {
-    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse().ok().or_else(single)
+fn network(element: &Entry<Text>, problems: &mut Problems) -> Result<IpNet, Reported> {
+    let text = &element.value;
+    let single = || text.as_str().parse::<IpAddr>().ok().map(IpNet::from);
+    text.as_str().parse().ok().or_else(single).ok_or_else(|| {
+        let message = format!("expected a network such as \"10.0.0.0/8\" or \"::1\", found {}", text.shown());
+        problems.add(&element.place, message)
+    })
 }

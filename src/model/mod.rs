@@ -1,6 +1,7 @@
 //! The words of the field as types: no I/O, and nothing of the other rooms.
 
 mod change;
+mod event;
 mod id;
 mod lsn;
 mod position;
@@ -9,6 +10,7 @@ mod signing_secret;
 mod subscription;
 
 pub use change::{Operation, RowKey, RowKeys};
+pub use event::{Body, Event};
 pub use id::{EventId, SubscriptionId};
 pub use lsn::{Lsn, ParseLsnError};
 pub use position::Position;
