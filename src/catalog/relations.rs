@@ -63,12 +63,7 @@ pub async fn complete(client: &Client, source: &str, oid: u32) -> Result<(), Cat
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn withdraw(
-    client: &Client,
-    source: &str,
-    oid: u32,
-    before: Option<&Relation>,
-) -> Result<(), CatalogError> {
+pub async fn withdraw(client: &Client, source: &str, oid: u32, before: Option<&Relation>) -> Result<(), CatalogError> {
     let Some(before) = before else {
         let statement = "written AS (
             DELETE FROM notifications.relations
@@ -131,4 +126,14 @@ pub async fn publishing(client: &Client, source: &str) -> Result<Vec<Publishing>
     rows.iter()
         .map(|row| Ok(Publishing { oid: row.try_get(0)?, xid: row.try_get(1)?, table: row.try_get(2)? }))
         .collect()
+}
+
+/// Forgets every table of a source whose server was replaced: its OIDs mean nothing there, and its log is not read again.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn forget_all(client: &Client, source: &str) -> Result<(), CatalogError> {
+    let statement = "written AS (DELETE FROM notifications.relations WHERE source = $1 RETURNING 1)";
+    revision::write_one(client, statement, &[&source]).await?;
+    Ok(())
 }
