@@ -14,6 +14,8 @@ pub mod decode;
 
 pub mod catalog;
 
+pub mod setup;
+
 pub mod route;
 
 pub mod deliver;
@@ -27,3 +29,5 @@ pub mod admin;
 pub mod pipeline;
 
 pub mod cli;
+
+pub mod demo;

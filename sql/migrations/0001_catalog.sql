@@ -11,7 +11,7 @@ INSERT INTO notifications.revision (value) VALUES (1);
 
 -- What setup made, so that `setup --drop` removes that and nothing else.
 CREATE TABLE notifications.made (
-    kind text NOT NULL,             -- publication, slot, table, replica_identity
+    kind text NOT NULL,             -- schema, table, publication, slot, replica_identity
     source text NOT NULL DEFAULT '',
     name text NOT NULL,
     detail jsonb NOT NULL DEFAULT '{}',
@@ -85,6 +85,7 @@ CREATE TABLE notifications.relations (
     table_name text NOT NULL,
     primary_key smallint[] NOT NULL DEFAULT '{}',   -- column numbers
     remote_key smallint[] NOT NULL DEFAULT '{}',    -- column number of the external id
+    publishing_xid bigint,          -- while publishing: transactions below it may be missing from the stream in part
     published_at timestamptz,       -- set once it is in the publication and every transaction older than that has ended
     PRIMARY KEY (source, relation_oid)
 );
@@ -137,6 +138,7 @@ CREATE TABLE notifications.outbox (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX outbox_event ON notifications.outbox (event_id, subscription);
+CREATE INDEX outbox_resolved ON notifications.outbox (source) WHERE state <> 'owed';
 
 -- A body is the same for every subscription: stored once.
 CREATE TABLE notifications.outbox_bodies (

@@ -1,1 +1,20 @@
-//! (being built)
+//! Organizations, integrations and subscriptions in Postgres: read in one snapshot, written so that every daemon hears.
+
+mod error;
+pub mod integrations;
+pub mod leases;
+pub mod made;
+pub mod migrations;
+pub mod organizations;
+pub mod own_tables;
+pub mod relations;
+mod resolve;
+mod revision;
+mod snapshot;
+pub mod sources;
+pub mod subscriptions;
+pub mod test_requests;
+
+pub use error::CatalogError;
+pub use revision::{CATALOG_CHANGED, CHANNEL, TEST_REQUESTED};
+pub use snapshot::{Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load};

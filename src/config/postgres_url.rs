@@ -1,8 +1,16 @@
 //! A Postgres URL, read by ourselves since tokio-postgres's own reader knows neither verify-ca, verify-full nor sslrootcert.
 
+mod error;
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::model::Secret;
+
+pub use error::PostgresUrlError;
 
 /// How far the server must prove itself, with libpq's names and meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,5 +49,5 @@ pub struct PostgresUrl {
     /// PEM file of the client's key.
     pub ssl_key: Option<PathBuf>,
     /// How long one attempt to connect may take.
-    pub connect_timeout: std::time::Duration,
+    pub connect_timeout: Duration,
 }

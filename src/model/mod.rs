@@ -1,15 +1,19 @@
 //! The words of the field as types: no I/O, and nothing of the other rooms.
 
 mod change;
+mod event;
 mod id;
 mod lsn;
 mod position;
 mod secret;
+mod signing_secret;
 mod subscription;
 
 pub use change::{Operation, RowKey, RowKeys};
+pub use event::{Body, Event};
 pub use id::{EventId, SubscriptionId};
 pub use lsn::{Lsn, ParseLsnError};
 pub use position::Position;
 pub use secret::Secret;
+pub use signing_secret::{SigningSecret, SigningSecretError};
 pub use subscription::{Scope, Subscription, SubscriptionState};

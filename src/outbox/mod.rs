@@ -1,1 +1,11 @@
-//! (being built)
+//! What is owed and could not go yet, in Postgres: written in batches under the source's epoch, paged back in order.
+
+mod operation;
+mod reader;
+mod store;
+mod writer;
+
+pub use operation::{Operation, Stored};
+pub use reader::{OutboxReader, OutboxRow, Resumed};
+pub use store::{OutboxError, OutboxStore};
+pub use writer::{OutboxWriter, WriterClosed};

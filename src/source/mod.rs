@@ -1,5 +1,6 @@
 //! Where changes come from: the replication connection, its slot, and what the server says of both.
 
+pub mod barrier;
 mod channel;
 mod connection;
 mod error;
@@ -9,12 +10,14 @@ mod framing;
 mod guest;
 mod login;
 mod progress;
+pub mod publication;
 mod quote;
 mod sentinel;
 mod server;
 mod shutdown;
 pub mod slot;
 mod stream;
+pub mod table;
 mod timeline;
 
 pub use connection::{ReplicationConnection, SystemIdentity};

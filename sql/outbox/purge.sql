@@ -1,0 +1,1 @@
+DELETE FROM notifications.outbox WHERE subscription = $1 RETURNING event_id

@@ -1,0 +1,87 @@
+//! The daemons that serve now, as the command line sees them: who they are, and what they have loaded.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+use super::CatalogError;
+
+/// A lease that was not renewed for so long, by the database's clock, is not live. A daemon must start no attempt, and
+/// have none in flight, once its own renewal is older than this: `delete` counts on it.
+pub const LIVE_FOR: Duration = Duration::from_secs(3);
+/// How often a wait looks again. A daemon loads a new revision within milliseconds of being told.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Who serves a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The source.
+    pub source: String,
+    /// Random, new with each process.
+    pub daemon: String,
+    /// The source's epoch that the daemon holds.
+    pub epoch: i64,
+    /// Where it runs.
+    pub host: String,
+    /// Its process there.
+    pub pid: i32,
+    /// Since when it serves.
+    pub since: SystemTime,
+    /// Whether it was renewed lately and is not released.
+    pub live: bool,
+    /// The revision of the catalog that it has loaded.
+    pub revision: i64,
+    /// Seconds from the commit of the last change that it read to its last renewal.
+    pub committed_at: Option<SystemTime>,
+}
+
+/// Every lease, live or not.
+///
+/// # Errors
+/// Where the database fails or the catalog is not set up.
+pub async fn list(client: &Client) -> Result<Vec<Lease>, CatalogError> {
+    let statement = include_str!("../../sql/catalog/leases.sql");
+    let rows = client.query(statement, &[&LIVE_FOR.as_secs_f64()]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Lease {
+                source: row.try_get("source")?,
+                daemon: row.try_get("daemon")?,
+                epoch: row.try_get("epoch")?,
+                host: row.try_get("host")?,
+                pid: row.try_get("pid")?,
+                since: row.try_get("since")?,
+                live: row.try_get("live")?,
+                revision: row.try_get("revision")?,
+                committed_at: row.try_get("committed_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The live ones.
+///
+/// # Errors
+/// Where the database fails or the catalog is not set up.
+pub async fn live(client: &Client) -> Result<Vec<Lease>, CatalogError> {
+    let mut leases = list(client).await?;
+    leases.retain(|lease| lease.live);
+    Ok(leases)
+}
+
+/// Waits until every live daemon has loaded `revision`; with no live daemon that is so at once. Returns whether it came to
+/// be within `bound`.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn wait_until_loaded(client: &Client, revision: i64, bound: Duration) -> Result<bool, CatalogError> {
+    let deadline = Instant::now() + bound;
+    while live(client).await?.iter().any(|lease| lease.revision < revision) {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(true)
+}

@@ -1,0 +1,104 @@
+//! Writes of what is published. Each raises the revision, since the router refuses a published table that it does not know.
+
+use tokio_postgres::Client;
+
+use super::{CatalogError, Relation, RelationState, revision};
+
+/// Records a table before it is added to the publication. A table that is live already stays as it is; a tombstone and an
+/// unassigned one become live again. Returns whether it was recorded now.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn announce(client: &Client, relation: &Relation) -> Result<bool, CatalogError> {
+    put(client, relation, include_str!("../../sql/catalog/announce_relation.sql")).await
+}
+
+/// Records a table that somebody else published and that belongs to no integration. A table of which anything is known
+/// stays as it is. Returns whether it was recorded now.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn record_unassigned(client: &Client, relation: &Relation) -> Result<bool, CatalogError> {
+    put(client, relation, include_str!("../../sql/catalog/unassigned_relation.sql")).await
+}
+
+async fn put(client: &Client, relation: &Relation, statement: &str) -> Result<bool, CatalogError> {
+    let Relation { source, oid, integration, organization, schema_name, table_name, primary_key, remote_key, .. } =
+        relation;
+    let written = revision::write_one(
+        client,
+        statement,
+        &[source, oid, integration, organization, schema_name, table_name, primary_key, remote_key],
+    )
+    .await?;
+    Ok(written.is_some())
+}
+
+/// Records that the table is in the publication, and from which transaction on it is complete.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn added(client: &Client, source: &str, oid: u32, publishing_xid: i64) -> Result<(), CatalogError> {
+    let statement = "written AS (
+        UPDATE notifications.relations SET publishing_xid = $3
+        WHERE source = $1 AND relation_oid = $2 AND state = 'publishing' RETURNING 1)";
+    revision::write_one(client, statement, &[&source, &oid, &publishing_xid]).await?;
+    Ok(())
+}
+
+/// Records that the table is complete: every transaction that was open when it was added has ended.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn complete(client: &Client, source: &str, oid: u32) -> Result<(), CatalogError> {
+    let statement = "written AS (
+        UPDATE notifications.relations SET state = 'published', published_at = now(), publishing_xid = NULL
+        WHERE source = $1 AND relation_oid = $2 AND state = 'publishing' RETURNING 1)";
+    revision::write_one(client, statement, &[&source, &oid]).await?;
+    Ok(())
+}
+
+/// Puts back what was recorded before [`announce`], where the table could not be published after all. `before` is the
+/// tombstone or the unassigned record that was there: changes of the table may still be in the log.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn withdraw(client: &Client, source: &str, oid: u32, before: Option<&Relation>) -> Result<(), CatalogError> {
+    let Some(before) = before else {
+        let statement = "written AS (
+            DELETE FROM notifications.relations
+            WHERE source = $1 AND relation_oid = $2 AND state = 'publishing' RETURNING 1)";
+        revision::write_one(client, statement, &[&source, &oid]).await?;
+        return Ok(());
+    };
+    let state = if before.state == RelationState::Unassigned { "unassigned" } else { "removed" };
+    let statement = include_str!("../../sql/catalog/restore_relation.sql");
+    revision::write_one(client, statement, &[&source, &oid, &state, &before.integration, &before.organization]).await?;
+    Ok(())
+}
+
+/// Turns the record of a table into a tombstone: its integration, or the table itself, is gone.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn bury(client: &Client, source: &str, oid: u32) -> Result<(), CatalogError> {
+    let statement = "written AS (
+        UPDATE notifications.relations SET state = 'removed', publishing_xid = NULL
+        WHERE source = $1 AND relation_oid = $2 AND state <> 'removed' RETURNING 1)";
+    revision::write_one(client, statement, &[&source, &oid]).await?;
+    Ok(())
+}
+
+/// Records under which name the table was last seen, and its keys.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn seen_as(client: &Client, relation: &Relation) -> Result<(), CatalogError> {
+    let statement = "written AS (
+        UPDATE notifications.relations SET schema_name = $3, table_name = $4, primary_key = $5, remote_key = $6
+        WHERE source = $1 AND relation_oid = $2
+          AND (schema_name, table_name, primary_key, remote_key) IS DISTINCT FROM ($3, $4, $5, $6) RETURNING 1)";
+    let Relation { source, oid, schema_name, table_name, primary_key, remote_key, .. } = relation;
+    revision::write_one(client, statement, &[source, oid, schema_name, table_name, primary_key, remote_key]).await?;
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! The catalog as it stood at one moment.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use postgres_protocol::escape::escape_identifier;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio_postgres::Client;
+
+use super::CatalogError;
+use crate::model::{Lsn, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
+
+/// Everything that the catalog holds, from one snapshot of its database.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Raised by every change of the catalog that goes through this program.
+    pub revision: i64,
+    /// The sources that `setup` has prepared.
+    pub sources: Vec<SourceRecord>,
+    /// In the order of their creation.
+    pub organizations: Vec<Organization>,
+    /// In the order of their creation.
+    pub integrations: Vec<Integration>,
+    /// Every table that is or was published.
+    pub relations: Vec<Relation>,
+    /// In the order of their creation, the deleted ones that are not yet confirmed too.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// What `setup` recorded about a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRecord {
+    /// Its name in the config.
+    pub name: String,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The publication's OID: one that was dropped and made again has another.
+    pub publication_oid: u32,
+    /// Names the cluster for ever.
+    pub system_identifier: u64,
+}
+
+/// Whose data it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Organization {
+    /// Its name for scripts.
+    pub key: String,
+    /// Its name for people.
+    pub name: String,
+    /// Where its tables are, unless an integration says otherwise.
+    pub schema: String,
+}
+
+/// One replicated table of one organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Integration {
+    /// `svi_…`
+    pub opaque_id: String,
+    /// The organization's key.
+    pub organization: String,
+    /// What is replicated, e.g. `stripe_charge_v1`.
+    pub service_name: String,
+    /// The table's name.
+    pub table_name: String,
+    /// The table's schema.
+    pub schema: String,
+    /// The source that holds the table.
+    pub source: String,
+}
+
+/// Where a table is on its way into the publication and out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelationState {
+    /// About to be added, or added while transactions that are older than that are still open. Entered by the upkeep.
+    Publishing,
+    /// Complete from here on. Entered by the upkeep when those transactions have ended.
+    Published,
+    /// Its integration or the table itself is gone; what the log still holds of it is passed over. Entered by the upkeep.
+    Removed,
+    /// In the publication by somebody else's hand, and of no integration. Entered by `setup`.
+    Unassigned,
+}
+
+impl RelationState {
+    /// Whether the table's changes are to be expected in the log.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Publishing | Self::Published)
+    }
+}
+
+/// A table by its OID, so that a rename loses nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// The source that holds the table.
+    pub source: String,
+    /// The table's OID there.
+    pub oid: u32,
+    /// The opaque id of its integration; none where it is unassigned.
+    pub integration: Option<String>,
+    /// The key of its organization.
+    pub organization: Option<String>,
+    /// Where it is on its way into the publication and out of it.
+    pub state: RelationState,
+    /// Its schema when last seen.
+    pub schema_name: String,
+    /// Its name when last seen.
+    pub table_name: String,
+    /// The column numbers of the primary key, in the key's order.
+    pub primary_key: Vec<i16>,
+    /// The column number of the external id; empty where there is no such key.
+    pub remote_key: Vec<i16>,
+    /// Transactions below this one may be missing from the publication's stream in part.
+    pub publishing_xid: Option<i64>,
+    /// Since when it is complete.
+    pub published_at: Option<SystemTime>,
+}
+
+impl Snapshot {
+    /// The integration of this opaque id.
+    #[must_use]
+    pub fn integration(&self, opaque_id: &str) -> Option<&Integration> {
+        self.integrations.iter().find(|integration| integration.opaque_id == opaque_id)
+    }
+
+    /// The organization of this key.
+    #[must_use]
+    pub fn organization(&self, key: &str) -> Option<&Organization> {
+        self.organizations.iter().find(|organization| organization.key == key)
+    }
+
+    /// What `setup` recorded about the source of this name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&SourceRecord> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// The live relation of this integration.
+    #[must_use]
+    pub fn relation_of(&self, integration: &str) -> Option<&Relation> {
+        let of_it = |relation: &&Relation| relation.integration.as_deref() == Some(integration);
+        self.relations.iter().filter(of_it).find(|relation| relation.state.is_live())
+    }
+}
+
+/// Reads the whole catalog. `schema` holds organizations and integrations; an integration for which no source is recorded
+/// belongs to `default_source`.
+///
+/// # Errors
+/// Where the database fails, the catalog is not set up, or an item is not of the form that this program writes.
+pub async fn load(client: &Client, schema: &str, default_source: &str) -> Result<Snapshot, CatalogError> {
+    let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
+    let mut snapshot = Snapshot::default();
+    for row in client.query(&statement, &[]).await? {
+        let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        snapshot.take_in(kind, item, default_source).map_err(|source| unreadable(kind, source))?;
+    }
+    Ok(snapshot)
+}
+
+type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+
+fn unreadable(kind: &str, source: Unreadable) -> CatalogError {
+    CatalogError::Unreadable { kind: kind.to_owned(), source }
+}
+
+impl Snapshot {
+    fn take_in(&mut self, kind: &str, item: &str, default_source: &str) -> Result<(), Unreadable> {
+        match kind {
+            "revision" => self.revision = read::<RevisionItem>(item)?.value,
+            "source" => self.sources.push(read::<SourceItem>(item)?.try_into()?),
+            "organization" => self.organizations.push(read(item)?),
+            "integration" => self.integrations.push(read::<IntegrationItem>(item)?.into_integration(default_source)),
+            "relation" => self.relations.push(read::<RelationItem>(item)?.into()),
+            "subscription" => self.subscriptions.push(read::<SubscriptionItem>(item)?.try_into()?),
+            _ => return Err("an item of unknown kind".into()),
+        }
+        Ok(())
+    }
+}
+
+fn read<T: DeserializeOwned>(item: &str) -> Result<T, Unreadable> {
+    // An error may quote a value of the wrong type; a secret is a string, and any string is of the right type for it.
+    serde_json::from_str(item).map_err(Into::into)
+}
+
+fn time_of_micros(micros: i64) -> SystemTime {
+    let distance = Duration::from_micros(micros.unsigned_abs());
+    if micros < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+}
+
+#[derive(Deserialize)]
+struct RevisionItem {
+    value: i64,
+}
+
+#[derive(Deserialize)]
+struct SourceItem {
+    name: String,
+    slot: String,
+    publication: String,
+    publication_oid: u32,
+    system_identifier: String,
+}
+
+impl TryFrom<SourceItem> for SourceRecord {
+    type Error = Unreadable;
+
+    fn try_from(item: SourceItem) -> Result<Self, Unreadable> {
+        Ok(Self {
+            name: item.name,
+            slot: item.slot,
+            publication: item.publication,
+            publication_oid: item.publication_oid,
+            system_identifier: item.system_identifier.parse()?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct IntegrationItem {
+    opaque_id: String,
+    organization: String,
+    service_name: String,
+    table_name: String,
+    schema: String,
+    source: Option<String>,
+}
+
+impl IntegrationItem {
+    fn into_integration(self, default_source: &str) -> Integration {
+        Integration {
+            opaque_id: self.opaque_id,
+            organization: self.organization,
+            service_name: self.service_name,
+            table_name: self.table_name,
+            schema: self.schema,
+            source: self.source.unwrap_or_else(|| default_source.to_owned()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RelationItem {
+    source: String,
+    oid: u32,
+    integration: Option<String>,
+    organization: Option<String>,
+    state: RelationState,
+    schema_name: String,
+    table_name: String,
+    primary_key: Vec<i16>,
+    remote_key: Vec<i16>,
+    publishing_xid: Option<i64>,
+    published_at: Option<i64>,
+}
+
+impl From<RelationItem> for Relation {
+    fn from(item: RelationItem) -> Self {
+        Self {
+            source: item.source,
+            oid: item.oid,
+            integration: item.integration,
+            organization: item.organization,
+            state: item.state,
+            schema_name: item.schema_name,
+            table_name: item.table_name,
+            primary_key: item.primary_key,
+            remote_key: item.remote_key,
+            publishing_xid: item.publishing_xid,
+            published_at: item.published_at.map(time_of_micros),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct SubscriptionItem {
+    id: i64,
+    opaque_id: String,
+    organization: Option<String>,
+    integration: Option<String>,
+    url: String,
+    secret: String,
+    state: String,
+    nonce: String,
+    created_at: i64,
+    starts: Option<HashMap<String, String>>,
+}
+
+impl TryFrom<SubscriptionItem> for Subscription {
+    type Error = Unreadable;
+
+    fn try_from(item: SubscriptionItem) -> Result<Self, Unreadable> {
+        let scope = match (item.organization, item.integration) {
+            (Some(key), None) => Scope::Organization(key),
+            (None, Some(opaque_id)) => Scope::Integration(opaque_id),
+            _ => return Err("a subscription is of one organization or of one integration".into()),
+        };
+        let starts = item.starts.unwrap_or_default().into_iter();
+        Ok(Self {
+            id: item.id,
+            opaque_id: item.opaque_id.parse::<SubscriptionId>()?,
+            scope,
+            url: item.url,
+            secret: Secret::new(item.secret),
+            state: SubscriptionState::from_name(&item.state).ok_or("unknown state")?,
+            nonce: item.nonce,
+            created_at: time_of_micros(item.created_at),
+            starts: starts.map(|(source, lsn)| Ok((source, lsn.parse::<Lsn>()?))).collect::<Result<_, Unreadable>>()?,
+        })
+    }
+}

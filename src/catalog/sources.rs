@@ -1,0 +1,99 @@
+//! The record of a source: what it is made of, and where its checkpoint stands.
+
+use tokio_postgres::types::{PgLsn, ToSql};
+use tokio_postgres::{Client, Row};
+
+use super::{CatalogError, revision};
+use crate::model::Lsn;
+
+/// Where reading begins: the slot as it was made or adopted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The source's name in the config.
+    pub name: String,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The publication's OID.
+    pub publication_oid: u32,
+    /// Names the cluster.
+    pub system_identifier: u64,
+    /// The timeline that the server writes.
+    pub timeline: u32,
+    /// The slot's confirmed position.
+    pub lsn: Lsn,
+}
+
+/// What is recorded of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The publication's OID.
+    pub publication_oid: u32,
+    /// Names the cluster.
+    pub system_identifier: u64,
+    /// Every change below this commit is settled.
+    pub commit_lsn: Lsn,
+    /// What the slot may be told.
+    pub flush_lsn: Lsn,
+}
+
+/// What is recorded of the source of this name.
+///
+/// # Errors
+/// Where the database fails or the catalog is not set up.
+pub async fn find(client: &Client, name: &str) -> Result<Option<SourceState>, CatalogError> {
+    let statement = "SELECT slot, publication, publication_oid, system_identifier::text, commit_lsn, flush_lsn
+                     FROM notifications.sources WHERE name = $1";
+    client.query_opt(statement, &[&name]).await?.map(|row| read(&row)).transpose()
+}
+
+fn read(row: &Row) -> Result<SourceState, CatalogError> {
+    let identifier: String = row.try_get(3)?;
+    let lsn = |place| row.try_get::<_, PgLsn>(place).map(|lsn| Lsn::new(lsn.into()));
+    Ok(SourceState {
+        slot: row.try_get(0)?,
+        publication: row.try_get(1)?,
+        publication_oid: row.try_get(2)?,
+        system_identifier: identifier.parse().map_err(|error| CatalogError::Unreadable {
+            kind: "system identifier".to_owned(),
+            source: Box::new(error),
+        })?,
+        commit_lsn: lsn(4)?,
+        flush_lsn: lsn(5)?,
+    })
+}
+
+/// Writes the first checkpoint. Returns whether there was none before.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn begin(client: &Client, beginning: &Beginning) -> Result<bool, CatalogError> {
+    write(client, include_str!("../../sql/catalog/begin_source.sql"), beginning, &[]).await
+}
+
+/// Begins anew after a gap, recording it with its reason. Whoever holds the source's epoch loses it, and every
+/// subscription is due from the beginning of the new slot, whose positions the old ones say nothing about.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn begin_anew(client: &Client, beginning: &Beginning, reason: &str) -> Result<bool, CatalogError> {
+    write(client, include_str!("../../sql/catalog/begin_source_anew.sql"), beginning, &[&reason]).await
+}
+
+async fn write(
+    client: &Client,
+    statement: &str,
+    beginning: &Beginning,
+    more: &[&(dyn ToSql + Sync)],
+) -> Result<bool, CatalogError> {
+    let Beginning { name, slot, publication, publication_oid, system_identifier, timeline, lsn } = beginning;
+    let (identifier, timeline, lsn) = (system_identifier.to_string(), i64::from(*timeline), PgLsn::from(lsn.get()));
+    let parameters: [&(dyn ToSql + Sync); 7] = [name, slot, publication, publication_oid, &identifier, &timeline, &lsn];
+    let written = revision::write_one(client, statement, &[&parameters, more].concat()).await?;
+    Ok(written.is_some())
+}

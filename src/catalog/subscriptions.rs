@@ -1,0 +1,115 @@
+//! Writes of subscriptions: pending, started, deleted, forgotten.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::PgLsn;
+
+use super::{CatalogError, revision};
+use crate::model::{Lsn, Scope, Secret, SubscriptionId};
+
+/// A subscription that is to be inserted.
+#[derive(Clone, Debug)]
+pub struct NewSubscription {
+    /// Its name for users and scripts.
+    pub opaque_id: SubscriptionId,
+    /// What it covers.
+    pub scope: Scope,
+    /// The endpoint, as typed.
+    pub url: String,
+    /// As typed or generated.
+    pub secret: Secret,
+    /// Agrees with the log message that marks its start.
+    pub nonce: String,
+}
+
+/// A subscription that was marked deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Its number in the catalog.
+    pub id: i64,
+    /// The endpoint, as typed.
+    pub url: String,
+    /// What every live daemon must have loaded before the deletion is confirmed.
+    pub revision: i64,
+}
+
+/// A nonce that nobody can guess, so that no other role's log message starts a subscription.
+#[must_use]
+pub fn random_nonce() -> String {
+    data_encoding::HEXLOWER.encode(&rand::random::<[u8; 16]>())
+}
+
+/// Inserts a subscription as pending; returns its number.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn insert_pending(client: &Client, new: &NewSubscription) -> Result<i64, CatalogError> {
+    let (organization, integration) = match &new.scope {
+        Scope::Organization(key) => (Some(key), None),
+        Scope::Integration(opaque_id) => (None, Some(opaque_id)),
+    };
+    let statement = "written AS (
+        INSERT INTO notifications.subscriptions (opaque_id, organization, integration, url, secret, state, nonce)
+        VALUES ($1, $2, $3, $4, $5, 'pending', $6) RETURNING id)";
+    let opaque_id = new.opaque_id.to_string();
+    let rows = revision::write(
+        client,
+        statement,
+        &[&opaque_id, &organization, &integration, &new.url, &new.secret.expose(), &new.nonce],
+    )
+    .await?;
+    let row = rows.first().ok_or(CatalogError::UnknownSubscription(opaque_id))?;
+    Ok(row.try_get("id")?)
+}
+
+/// Sets the start of a subscription in a source to the LSN of its message, and makes it active. Returns whether this very
+/// call set it: false for an unknown id, a wrong nonce, a deleted subscription, and one that has a start there already.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn start(
+    client: &Client,
+    id: SubscriptionId,
+    nonce: &str,
+    source: &str,
+    lsn: Lsn,
+) -> Result<bool, CatalogError> {
+    let statement = include_str!("../../sql/catalog/start_subscription.sql");
+    let lsn = PgLsn::from(lsn.get());
+    let started = revision::write_one(client, statement, &[&id.to_string(), &nonce, &source, &lsn]).await?;
+    Ok(started.is_some())
+}
+
+/// Marks a subscription deleted; one that is marked already is marked again, so that its confirmation can be awaited again.
+///
+/// # Errors
+/// Where there is none of this id, or the database fails.
+pub async fn mark_deleted(client: &Client, id: SubscriptionId) -> Result<Deleted, CatalogError> {
+    let statement = "written AS (
+        UPDATE notifications.subscriptions SET state = 'deleted' WHERE opaque_id = $1 RETURNING id, url)";
+    let rows = revision::write(client, statement, &[&id.to_string()]).await?;
+    let row = rows.first().ok_or_else(|| CatalogError::UnknownSubscription(id.to_string()))?;
+    Ok(Deleted { id: row.try_get("id")?, url: row.try_get("url")?, revision: row.try_get("revision")? })
+}
+
+/// Removes a subscription and all that it is owed. Bodies in the outbox are shared, and left to the daemon.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn forget(client: &Client, id: i64) -> Result<(), CatalogError> {
+    let statement = "forgotten AS (DELETE FROM notifications.outbox WHERE subscription = $1),
+        written AS (DELETE FROM notifications.subscriptions WHERE id = $1 RETURNING id)";
+    revision::write_one(client, statement, &[&id]).await?;
+    Ok(())
+}
+
+/// Removes every subscription that is marked deleted; for when no daemon can be sending to any.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn forget_deleted(client: &Client, integration: &str) -> Result<(), CatalogError> {
+    let statement = "SELECT id FROM notifications.subscriptions WHERE state = 'deleted' AND integration = $1";
+    for row in client.query(statement, &[&integration]).await? {
+        forget(client, row.try_get(0)?).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! One signed POST and what came of it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue, InvalidHeaderValue, USER_AGENT};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::Signer;
+use super::guard::{GuardError, GuardedConnector, NetworkGuard};
+use super::tls;
+use crate::config::DeliverySettings;
+
+/// Why no endpoint at all could be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum PosterError {
+    /// The file of further roots cannot be used.
+    #[error("cannot read the certificates of [delivery] ca_file {}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS for endpoints")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptKind {
+    /// A notification; attempts are numbered from 1.
+    Notification {
+        /// The number.
+        attempt: u32,
+    },
+    /// A test event, which has no number.
+    Test,
+}
+
+/// A request to make.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The endpoint.
+    pub uri: &'a Uri,
+    /// `webhook-id`.
+    pub message_id: &'a str,
+    /// What it is for.
+    pub kind: AttemptKind,
+    /// What is posted.
+    pub body: Bytes,
+}
+
+/// Why an attempt failed, as the metrics count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The endpoint's answer was no success.
+    Refused,
+    /// The exchange took too long.
+    Timeout,
+    /// There was no connection, or it broke.
+    Connect,
+    /// TLS failed.
+    Tls,
+    /// The endpoint answered with a redirect, which is not followed.
+    Redirect,
+    /// The network guard refused the address.
+    Guard,
+}
+
+impl FailureKind {
+    /// The value of the metrics' `outcome` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Redirect => "redirect",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// As the metrics count it.
+    pub kind: FailureKind,
+    /// For the log and the record.
+    pub reason: String,
+}
+
+/// Answers are read to their end so that the connection can be used again, and no further than this.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// Idle connections that are kept for one host: more are only of use to hosts that serve many subscriptions.
+const IDLE_PER_HOST: usize = 64;
+
+/// Below the usual 60 and 75 seconds after which servers close idle connections, so that a request seldom meets a close.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Makes attempts; connections are kept and used again.
+#[derive(Clone, Debug)]
+pub struct Poster {
+    client: Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
+    timeout: Duration,
+}
+
+impl Poster {
+    /// With the operator's bounds, roots and exceptions.
+    ///
+    /// # Errors
+    /// Where the roots cannot be read.
+    pub fn new(settings: &DeliverySettings) -> Result<Self, PosterError> {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client_config(settings.ca_file())?)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(GuardedConnector::new(NetworkGuard::new(settings), settings.timeout()));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .build(connector);
+        Ok(Self { client, timeout: settings.timeout() })
+    }
+
+    /// Makes one attempt, signed now; the timeout spans the whole exchange.
+    ///
+    /// # Errors
+    /// Where the endpoint did not answer 2xx, with the reason.
+    pub async fn post(&self, attempt: &Attempt<'_>, signer: &Signer) -> Result<StatusCode, Failure> {
+        let request = request(attempt, signer).map_err(|error| failure(FailureKind::Refused, error.to_string()))?;
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(failure(FailureKind::Timeout, format!("no answer within {:?}", self.timeout))),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
+        let response = self.client.request(request).await.map_err(|error| classify(&error))?;
+        let status = response.status();
+        read_to_end(response).await?;
+        judge(status)
+    }
+}
+
+fn judge(status: StatusCode) -> Result<StatusCode, Failure> {
+    if status.is_success() {
+        return Ok(status);
+    }
+    let kind = if status.is_redirection() { FailureKind::Redirect } else { FailureKind::Refused };
+    Err(failure(kind, format!("the endpoint answered {}", status.as_u16())))
+}
+
+async fn read_to_end(response: Response<Incoming>) -> Result<(), Failure> {
+    let mut body = response.into_body();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| classify(&error))?;
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > ANSWER_MAX {
+            return Err(failure(FailureKind::Refused, format!("the answer is longer than {ANSWER_MAX} bytes")));
+        }
+    }
+    Ok(())
+}
+
+fn request(attempt: &Attempt<'_>, signer: &Signer) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
+    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let signature = signer.sign(attempt.message_id, timestamp, &attempt.body);
+    let mut request = Request::new(Full::new(attempt.body.clone()));
+    *request.method_mut() = hyper::Method::POST;
+    *request.uri_mut() = attempt.uri.clone();
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+        .insert(USER_AGENT, HeaderValue::from_static(concat!("WebhookDB-Notifications/", env!("CARGO_PKG_VERSION"))));
+    headers.insert("webhook-id", HeaderValue::from_str(attempt.message_id)?);
+    headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
+    headers.insert("webhook-signature", HeaderValue::from_str(&signature)?);
+    match attempt.kind {
+        AttemptKind::Notification { attempt } => headers.insert("whdb-attempt", HeaderValue::from(attempt)),
+        AttemptKind::Test => headers.insert("whdb-test-event", HeaderValue::from_static("1")),
+    };
+    Ok(request)
+}
+
+const fn failure(kind: FailureKind, reason: String) -> Failure {
+    Failure { kind, reason }
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+fn classify(error: &(dyn Error + 'static)) -> Failure {
+    // What an io::Error carries is not its source: it has to be looked into.
+    let carried = || chain(error).filter_map(|error| error.downcast_ref::<io::Error>()?.get_ref());
+    let guard = chain(error).find_map(|error| error.downcast_ref::<GuardError>());
+    if let Some(error) = guard.or_else(|| carried().find_map(|error| error.downcast_ref())) {
+        return failure(FailureKind::Guard, error.to_string());
+    }
+    let tls = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>());
+    if let Some(error) = tls.or_else(|| carried().find_map(|error| error.downcast_ref())) {
+        return failure(FailureKind::Tls, error.to_string());
+    }
+    let reasons: Vec<String> = chain(error).map(ToString::to_string).collect();
+    failure(FailureKind::Connect, reasons.join(": "))
+}

@@ -1,0 +1,467 @@
+//! A Postgres server of one's own for the demo and the tests: there in a moment, and gone without a trace.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, geteuid};
+
+use super::binaries::Binaries;
+use super::watchdog::Watchdog;
+
+/// A start that includes the recovery of a crashed test database takes a second or two on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Another server may take the port first, and the backends of a killed one hold its shared memory for a moment.
+const START_ATTEMPTS: u32 = 30;
+/// How long a stop may take before the server is killed; a test that expects less measures it itself.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the state of the server is looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// Below the kernel's range for outgoing connections, so that no client takes the port while the server restarts.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// A Unix socket's path may be 103 bytes long on macOS; the directory's own name and the socket's take under 50.
+const SOCKET_DIRECTORY_BYTES_MAX: usize = 50;
+
+/// What a throwaway server has by default; options come after these and win.
+const SETTINGS: [(&str, &str); 10] = [
+    ("wal_level", "logical"),
+    ("max_wal_senders", "64"),
+    ("max_replication_slots", "64"),
+    ("max_connections", "300"),
+    ("shared_buffers", "64MB"),
+    ("fsync", "off"),
+    ("full_page_writes", "off"),
+    ("listen_addresses", "127.0.0.1"),
+    ("log_line_prefix", "%m [%p] %q%a@%d "),
+    ("log_checkpoints", "off"),
+];
+
+/// Why there is no throwaway server.
+#[derive(Debug, thiserror::Error)]
+pub enum ThrowawayError {
+    /// Neither in `PATH` nor in any usual place.
+    #[error("no PostgreSQL server was found on this machine")]
+    NoBinaries,
+    /// `PG_BIN` is set, and wrong.
+    #[error("PG_BIN is {}, which does not hold initdb and postgres", directory.display())]
+    NotInPgBin {
+        /// What it says.
+        directory: PathBuf,
+    },
+    /// Root, without an account to run the server under.
+    #[error("Postgres refuses to run as root, and there is no user `postgres` or `nobody` to run it under")]
+    NoAccount,
+    /// The directory, a process or a file could not be made.
+    #[error("can't {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// `initdb` failed.
+    #[error("initdb failed:\n{output}")]
+    Initdb {
+        /// What it said.
+        output: String,
+    },
+    /// The server ended at once, or never got ready.
+    #[error("the throwaway Postgres did not start; its log ends with:\n{log}")]
+    NotStarted {
+        /// The last lines of its log.
+        log: String,
+    },
+    /// The server did not stop in time and was killed.
+    #[error("the throwaway Postgres did not stop within {} s", STOP_TIMEOUT.as_secs())]
+    NotStopped,
+}
+
+impl ThrowawayError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoBinaries => Some(
+                "install one (Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
+                 macOS: `brew install postgresql`), or run scripts/install-postgres, or say where it is with PG_BIN=/path/to/bin",
+            ),
+            Self::NotInPgBin { .. } => {
+                Some("name the directory of the server's programs, e.g. PG_BIN=/usr/lib/postgresql/17/bin")
+            }
+            Self::NoAccount => Some("run this as an ordinary user"),
+            _ => None,
+        }
+    }
+}
+
+fn io_error(action: &'static str) -> impl FnOnce(io::Error) -> ThrowawayError {
+    move |source| ThrowawayError::Io { action, source }
+}
+
+/// The unprivileged user that the server runs under where this process is root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl Account {
+    /// None is needed where this process is unprivileged itself.
+    fn for_server() -> Result<Option<Self>, ThrowawayError> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        let known = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).ok().flatten());
+        let user = known.filter(|user| !user.uid.is_root()).ok_or(ThrowawayError::NoAccount)?;
+        Ok(Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+    }
+
+    pub(super) fn apply(&self, command: &mut Command) {
+        command.uid(self.uid).gid(self.gid);
+    }
+}
+
+/// What a server should have beyond the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresOptions {
+    superuser_password: Option<String>,
+    settings: Vec<(String, String)>,
+}
+
+impl PostgresOptions {
+    /// Sets a parameter of `postgresql.conf`; the last word on a name wins, over the defaults too.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Asks everybody for a password (SCRAM-SHA-256) instead of trusting everybody; this is the superuser's.
+    #[must_use]
+    pub fn superuser_password(mut self, password: &str) -> Self {
+        self.superuser_password = Some(password.to_owned());
+        self
+    }
+}
+
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Ends the sessions, waits for the walsenders' clients, writes a checkpoint.
+    Fast,
+    /// Drops everything; the next start recovers.
+    Immediate,
+}
+
+/// A running server in a private directory, listening on 127.0.0.1 and on a Unix socket. Its superuser is `postgres`.
+/// Nothing of it remains when it is dropped, nor when this process is killed.
+#[derive(Debug)]
+pub struct ThrowawayPostgres {
+    binaries: Binaries,
+    account: Option<Account>,
+    directory: PathBuf,
+    port: u16,
+    options: PostgresOptions,
+    postmaster: Mutex<Option<Child>>,
+    watchdog: Watchdog,
+}
+
+impl ThrowawayPostgres {
+    /// Makes and starts one. Blocks for a second or two.
+    ///
+    /// # Errors
+    /// Where no Postgres is installed, or it does not start.
+    pub fn create(options: PostgresOptions) -> Result<Self, ThrowawayError> {
+        let binaries = Binaries::find()?;
+        let account = Account::for_server()?;
+        let directory = private_directory(account.as_ref())?;
+        let watchdog = Watchdog::start(&directory, account.as_ref())
+            .map_err(io_error("start a shell to clean up after Postgres"))?;
+        let postmaster = Mutex::new(None);
+        let mut server = Self { binaries, account, directory, port: 0, options, postmaster, watchdog };
+        server.initdb()?;
+        server.start_on_a_free_port()?;
+        Ok(server)
+    }
+
+    /// `postgres://postgres@127.0.0.1:PORT/DATABASE`, with the password where there is one.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let password = self.options.superuser_password.as_ref().map(|password| format!(":{password}"));
+        self.url_of(&format!("postgres{}", password.unwrap_or_default()), database)
+    }
+
+    /// The URL for another role, `name` or `name:password`.
+    #[must_use]
+    pub fn url_of(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The TCP port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_directory(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The directory of the Unix socket.
+    #[must_use]
+    pub fn socket_directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The last lines of the server's log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        let log = std::fs::read(self.log_file()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let all: Vec<&str> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// Connects as the superuser; the connection's task runs on the current runtime and dies with it.
+    ///
+    /// # Errors
+    /// Where the server does not answer or has no such database.
+    pub async fn connect(&self, database: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(&self.url(database), tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Starts the server again on its old port after a stop or a crash, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub fn start(&self) -> Result<(), ThrowawayError> {
+        let attempts = std::iter::repeat_with(|| self.start_once(self.port)).take(START_ATTEMPTS as usize);
+        self.first_success(attempts)
+    }
+
+    /// Stops the server in this mode and waits until it is gone. Does nothing where it is not running.
+    ///
+    /// # Errors
+    /// Where it does not stop in time; it is killed then.
+    pub fn stop(&self, mode: StopMode) -> Result<(), ThrowawayError> {
+        let signal = match mode {
+            StopMode::Fast => Signal::SIGINT,
+            StopMode::Immediate => Signal::SIGQUIT,
+        };
+        let Some(mut child) = self.postmaster().take() else { return Ok(()) };
+        send(&child, signal);
+        if ended_within(&mut child, STOP_TIMEOUT) {
+            return Ok(());
+        }
+        send(&child, Signal::SIGKILL);
+        let _ = child.wait();
+        Err(ThrowawayError::NotStopped)
+    }
+
+    /// [`stop`](Self::stop) and [`start`](Self::start).
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn restart(&self, mode: StopMode) -> Result<(), ThrowawayError> {
+        self.stop(mode)?;
+        self.start()
+    }
+
+    /// Kills the postmaster with SIGKILL; its backends end by themselves when they notice.
+    pub fn crash(&self) {
+        if let Some(mut child) = self.postmaster().take() {
+            send(&child, Signal::SIGKILL);
+            let _ = child.wait();
+        }
+    }
+
+    fn postmaster(&self) -> MutexGuard<'_, Option<Child>> {
+        self.postmaster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    fn initdb(&self) -> Result<(), ThrowawayError> {
+        let mut command = self.command(&self.binaries.initdb());
+        command.arg("-D").arg(self.data_directory());
+        command.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
+        match &self.options.superuser_password {
+            None => command.args(["-A", "trust"]),
+            Some(password) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(self.password_file(password)?),
+        };
+        let output = command.output().map_err(io_error("run initdb"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        Err(ThrowawayError::Initdb { output: String::from_utf8_lossy(&said).trim().to_owned() })
+    }
+
+    fn password_file(&self, password: &str) -> Result<PathBuf, ThrowawayError> {
+        let file = self.directory.join("password");
+        std::fs::write(&file, password).map_err(io_error("write the password file for initdb"))?;
+        hand_over(&file, self.account.as_ref())?;
+        Ok(file)
+    }
+
+    fn start_on_a_free_port(&mut self) -> Result<(), ThrowawayError> {
+        for _ in 0..START_ATTEMPTS {
+            self.port = free_port().map_err(io_error("find a free port"))?;
+            if self.start_once(self.port)? {
+                return Ok(());
+            }
+        }
+        Err(self.not_started())
+    }
+
+    fn first_success(
+        &self,
+        attempts: impl Iterator<Item = Result<bool, ThrowawayError>>,
+    ) -> Result<(), ThrowawayError> {
+        for attempt in attempts {
+            if attempt? {
+                return Ok(());
+            }
+            thread::sleep(POLL * 10);
+        }
+        Err(self.not_started())
+    }
+
+    fn not_started(&self) -> ThrowawayError {
+        ThrowawayError::NotStarted { log: self.log_tail(10) }
+    }
+
+    /// False where the server ended by itself.
+    fn start_once(&self, port: u16) -> Result<bool, ThrowawayError> {
+        let mut postmaster = self.postmaster();
+        if postmaster.is_some() {
+            return Ok(true);
+        }
+        let mut child = self.spawn(port)?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !self.is_ready(child.id()) {
+            if child.try_wait().map_err(io_error("wait for Postgres"))?.is_some() {
+                return Ok(false);
+            }
+            if Instant::now() > deadline {
+                send(&child, Signal::SIGQUIT);
+                let _ = child.wait();
+                return Err(self.not_started());
+            }
+            thread::sleep(POLL);
+        }
+        *postmaster = Some(child);
+        Ok(true)
+    }
+
+    /// Whether the postmaster has written `ready` into its lock file, which is what `pg_ctl` waits for, too.
+    fn is_ready(&self, pid: u32) -> bool {
+        let Ok(lock_file) = std::fs::read_to_string(self.data_directory().join("postmaster.pid")) else { return false };
+        let mut lines = lock_file.lines();
+        let is_own = lines.next() == Some(pid.to_string().as_str());
+        // The status is the file's eighth line.
+        is_own && lines.nth(6).is_some_and(|status| status.trim() == "ready")
+    }
+
+    fn spawn(&self, port: u16) -> Result<Child, ThrowawayError> {
+        let mut command = self.command(&self.binaries.postgres());
+        command.arg("-D").arg(self.data_directory()).arg("-p").arg(port.to_string());
+        command.arg("-k").arg(&self.directory);
+        let defaults = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for (name, value) in defaults.iter().chain(&self.options.settings) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        let log = self.open_log().map_err(io_error("open the log file of Postgres"))?;
+        command.stdout(Stdio::null()).stderr(log).spawn().map_err(io_error("start postgres"))
+    }
+
+    fn open_log(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).append(true).open(self.log_file())
+    }
+
+    /// A program of the server, under its account, in the watchdog's process group, with nothing of our environment
+    /// that would change what it does.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir("/").stdin(Stdio::null()).process_group(self.watchdog.process_group());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
+        if let Some(account) = &self.account {
+            account.apply(&mut command);
+        }
+        command
+    }
+}
+
+impl Drop for ThrowawayPostgres {
+    fn drop(&mut self) {
+        self.watchdog.finish();
+        if let Some(mut child) = self.postmaster().take() {
+            let _ = child.wait();
+        }
+        // The watchdog has done it, unless somebody killed the watchdog.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A directory that only the server's account may enter, in a place short enough for a socket.
+fn private_directory(account: Option<&Account>) -> Result<PathBuf, ThrowawayError> {
+    let usual = std::env::temp_dir();
+    let parent = if usual.as_os_str().len() > SOCKET_DIRECTORY_BYTES_MAX { PathBuf::from("/tmp") } else { usual };
+    let made = tempfile::Builder::new()
+        .prefix("webhookdb-pg-")
+        .permissions(PermissionsExt::from_mode(0o700))
+        .tempdir_in(parent);
+    let directory = made.map_err(io_error("make a temporary directory"))?;
+    hand_over(directory.path(), account)?;
+    Ok(directory.keep())
+}
+
+fn hand_over(path: &Path, account: Option<&Account>) -> Result<(), ThrowawayError> {
+    let Some(Account { uid, gid }) = account else { return Ok(()) };
+    chown(path, Some(*uid), Some(*gid)).map_err(io_error("hand a file over to the account of Postgres"))
+}
+
+fn free_port() -> io::Result<u16> {
+    let tries = std::iter::repeat_with(|| rand::random_range(PORTS)).take(100);
+    for port in tries {
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+fn send(child: &Child, signal: Signal) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // A process that is gone already needs no signal.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+fn ended_within(child: &mut Child, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return true;
+        }
+        thread::sleep(POLL);
+    }
+    false
+}

@@ -1,0 +1,66 @@
+//! What is written to the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Body, Event};
+
+/// One write, for one subscription. Every operation may be repeated.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// A new row; one that is there already stays as it is.
+    Store {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change.
+        event: Arc<Event>,
+        /// Its body, stored once for all subscriptions.
+        body: Arc<Body>,
+    },
+    /// An attempt failed, there will be another.
+    Reschedule {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change's id.
+        event_id: String,
+        /// Failed attempts so far.
+        attempts: u32,
+        /// Until the next attempt.
+        wait: Duration,
+        /// Since it first became due.
+        age: Duration,
+        /// Why the last attempt failed.
+        error: String,
+    },
+    /// It was accepted.
+    Delivered {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change's id.
+        event_id: String,
+    },
+    /// It was given up.
+    Failed {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change's id.
+        event_id: String,
+        /// Failed attempts, all there will be.
+        attempts: u32,
+        /// Since it first became due.
+        age: Duration,
+        /// Why the last attempt failed.
+        error: String,
+    },
+}
+
+/// A row that a [`Operation::Store`] made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The subscription's number in the catalog.
+    pub subscription: i64,
+    /// The change's id.
+    pub event_id: String,
+    /// Its place in the outbox.
+    pub seq: i64,
+}

@@ -1,0 +1,131 @@
+//! What the outbox holds, paged back in order.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+use tokio_postgres::types::PgLsn;
+
+use super::OutboxError;
+use crate::model::{Event, Lsn, Position, RowKeys};
+use crate::postgres::Link;
+
+/// A row that is owed.
+#[derive(Clone, Debug)]
+pub struct OutboxRow {
+    /// Its place in the outbox.
+    pub seq: i64,
+    /// The change.
+    pub event: Event,
+    /// Its body, where the page had room for it.
+    pub body: Option<Bytes>,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// How long until the next attempt.
+    pub due_in: Duration,
+    /// How long since it first became due.
+    pub age: Duration,
+}
+
+/// What a daemon that takes over finds for one subscription.
+#[derive(Clone, Debug, Default)]
+pub struct Resumed {
+    /// Whether anything is owed.
+    pub owes: bool,
+    /// Up to here the log may bring again what the outbox holds.
+    pub replay_until: Option<Position>,
+    /// Of that, what is delivered or given up.
+    pub resolved: HashSet<String>,
+}
+
+/// Reads the outbox of every lane.
+#[derive(Clone, Debug)]
+pub struct OutboxReader {
+    link: Arc<Link>,
+}
+
+impl OutboxReader {
+    /// Over this connection.
+    #[must_use]
+    pub const fn new(link: Arc<Link>) -> Self {
+        Self { link }
+    }
+
+    /// What a source's outbox holds, per subscription, for a log that is read again from `from`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn resume(&self, source_name: &str, from: Position) -> Result<HashMap<i64, Resumed>, OutboxError> {
+        let client = self.link.client().await?;
+        let statement = include_str!("../../sql/outbox/resume.sql");
+        let from_lsn = PgLsn::from(from.commit_lsn.get());
+        let from_index = i64::try_from(from.index).unwrap_or(i64::MAX);
+        let rows = client.query(statement, &[&source_name, &from_lsn, &from_index]).await?;
+        rows.iter().map(|row| Ok((row.try_get("subscription")?, resumed(row)?))).collect()
+    }
+
+    /// The next rows of a subscription beyond `after`, at most `limit`, with bodies of at most `bytes` in sum.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn page(
+        &self,
+        subscription: i64,
+        after: i64,
+        limit: i64,
+        bytes: i64,
+    ) -> Result<Vec<OutboxRow>, OutboxError> {
+        let client = self.link.client().await?;
+        let statement = include_str!("../../sql/outbox/page.sql");
+        let rows = client.query(statement, &[&subscription, &after, &limit, &bytes]).await?;
+        rows.iter().map(outbox_row).collect()
+    }
+
+    /// The body of a change, where it is still there.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn body(&self, event_id: &str) -> Result<Option<Bytes>, OutboxError> {
+        let client = self.link.client().await?;
+        let statement = "SELECT body FROM notifications.outbox_bodies WHERE event_id = $1";
+        let row = client.query_opt(statement, &[&event_id]).await?;
+        Ok(row.map(|row| Bytes::from(row.get::<_, Vec<u8>>(0))))
+    }
+}
+
+fn resumed(row: &Row) -> Result<Resumed, OutboxError> {
+    let replay_until: Option<PgLsn> = row.try_get("replay_until")?;
+    Ok(Resumed {
+        owes: row.try_get("owes")?,
+        replay_until: replay_until.map(|lsn| Position::new(Lsn::new(lsn.into()), u64::MAX)),
+        resolved: row.try_get::<_, Vec<String>>("resolved")?.into_iter().collect(),
+    })
+}
+
+fn outbox_row(row: &Row) -> Result<OutboxRow, OutboxError> {
+    let commit_lsn: PgLsn = row.try_get("commit_lsn")?;
+    let index =
+        u64::try_from(row.try_get::<_, i64>("index")?).map_err(|_| OutboxError::Malformed { column: "index" })?;
+    let keys: Option<Vec<i64>> = row.try_get("keys")?;
+    let keys = keys.map_or(RowKeys::Table, |keys| RowKeys::Rows(keys.into_iter().map(i64::cast_unsigned).collect()));
+    Ok(OutboxRow {
+        seq: row.try_get("seq")?,
+        event: Event {
+            id: row.try_get("event_id")?,
+            position: Position::new(Lsn::new(commit_lsn.into()), index),
+            committed_at: row.try_get("committed_at")?,
+            relation_oid: row.try_get("relation_oid")?,
+            keys,
+        },
+        body: row.try_get::<_, Option<Vec<u8>>>("body")?.map(Bytes::from),
+        attempts: row.try_get::<_, i32>("attempts")?.cast_unsigned(),
+        due_in: seconds(row, "due_in")?,
+        age: seconds(row, "age")?,
+    })
+}
+
+fn seconds(row: &Row, column: &'static str) -> Result<Duration, OutboxError> {
+    Duration::try_from_secs_f64(row.try_get(column)?).map_err(|_| OutboxError::Malformed { column })
+}

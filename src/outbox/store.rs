@@ -1,0 +1,227 @@
+//! A batch of operations in one transaction, under the source's epoch.
+
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::types::{PgLsn, ToSql};
+use tokio_postgres::{Client, Transaction};
+
+use super::{Operation, Stored};
+use crate::model::{Event, RowKeys};
+use crate::postgres::PostgresError;
+
+/// Why the outbox could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The catalog's database failed.
+    #[error("the catalog's database failed the outbox")]
+    Database(#[from] tokio_postgres::Error),
+    /// The catalog's database is not reached.
+    #[error("the catalog's database is not reached")]
+    Unreachable(#[from] PostgresError),
+    /// Another daemon has taken over: what this one holds is no longer its to write.
+    #[error("another daemon has taken over the outbox of source {source_name:?}")]
+    Fenced {
+        /// The source's name in the config file.
+        source_name: String,
+    },
+    /// A stored row is not what this program writes.
+    #[error("a row of the outbox cannot be read: {column} is out of range")]
+    Malformed {
+        /// The column of `notifications.outbox`.
+        column: &'static str,
+    },
+}
+
+/// Writes for the holder of one epoch of one source.
+#[derive(Clone, Debug)]
+pub struct OutboxStore {
+    source_name: String,
+    epoch: i64,
+}
+
+type Parameters<'a> = [&'a (dyn ToSql + Sync)];
+
+impl OutboxStore {
+    /// For the holder of this epoch.
+    #[must_use]
+    pub const fn new(source_name: String, epoch: i64) -> Self {
+        Self { source_name, epoch }
+    }
+
+    /// Writes a batch: all of it or nothing. The operations of one row stand in the order store, reschedule, resolve.
+    ///
+    /// # Errors
+    /// Where the epoch is stale, or the database fails; the batch may then be written again.
+    pub async fn write(&self, client: &mut Client, batch: &[Operation]) -> Result<Vec<Stored>, OutboxError> {
+        let transaction = self.begin(client).await?;
+        let stored = self.store(&transaction, batch).await?;
+        reschedule(&transaction, batch).await?;
+        fail(&transaction, batch).await?;
+        self.deliver(&transaction, batch).await?;
+        transaction.commit().await?;
+        Ok(stored)
+    }
+
+    /// Removes marks that are of no more use and failures that were kept for `retention`.
+    ///
+    /// # Errors
+    /// Where the epoch is stale, or the database fails.
+    pub async fn clean(&self, client: &mut Client, retention: Duration) -> Result<(), OutboxError> {
+        let transaction = self.begin(client).await?;
+        let statement = include_str!("../../sql/outbox/clean.sql");
+        let events = transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?;
+        remove_bodies(&transaction, events.iter().map(|row| row.get(0)).collect()).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Forgets everything of a subscription that was deleted.
+    ///
+    /// # Errors
+    /// Where the epoch is stale, or the database fails.
+    pub async fn purge(&self, client: &mut Client, subscription: i64) -> Result<(), OutboxError> {
+        let transaction = self.begin(client).await?;
+        let events = transaction.query(include_str!("../../sql/outbox/purge.sql"), &[&subscription]).await?;
+        remove_bodies(&transaction, events.iter().map(|row| row.get(0)).collect()).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn begin<'a>(&self, client: &'a mut Client) -> Result<Transaction<'a>, OutboxError> {
+        let transaction = client.transaction().await?;
+        transaction.batch_execute("SET LOCAL synchronous_commit = on").await?;
+        let statement = transaction.prepare(include_str!("../../sql/outbox/fence.sql")).await?;
+        match transaction.query_opt(&statement, &[&self.source_name, &self.epoch]).await? {
+            Some(_) => Ok(transaction),
+            None => Err(OutboxError::Fenced { source_name: self.source_name.clone() }),
+        }
+    }
+
+    async fn store(&self, transaction: &Transaction<'_>, batch: &[Operation]) -> Result<Vec<Stored>, OutboxError> {
+        let (mut subscriptions, mut events, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+        for operation in batch {
+            if let Operation::Store { subscription, event, body } = operation {
+                subscriptions.push(*subscription);
+                events.push(event.as_ref());
+                bodies.push(body.bytes().as_ref());
+            }
+        }
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let column = EventColumns::of(&events);
+        execute(transaction, include_str!("../../sql/outbox/store_bodies.sql"), &[&column.id, &bodies]).await?;
+        let parameters: &Parameters<'_> = &[
+            &self.source_name,
+            &subscriptions,
+            &column.id,
+            &column.commit_lsn,
+            &column.index,
+            &column.committed_at,
+            &column.relation_oid,
+            &column.keys,
+        ];
+        let rows = transaction.query(include_str!("../../sql/outbox/store.sql"), parameters).await?;
+        Ok(rows.iter().map(|row| Stored { event_id: row.get(0), subscription: row.get(1), seq: row.get(2) }).collect())
+    }
+
+    async fn deliver(&self, transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
+        let (mut subscriptions, mut events) = (Vec::new(), Vec::new());
+        for operation in batch {
+            if let Operation::Delivered { subscription, event_id } = operation {
+                subscriptions.push(*subscription);
+                events.push(event_id.as_str());
+            }
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mark = include_str!("../../sql/outbox/mark_delivered.sql");
+        execute(transaction, mark, &[&self.source_name, &subscriptions, &events]).await?;
+        execute(transaction, include_str!("../../sql/outbox/remove_delivered.sql"), &[&subscriptions, &events]).await?;
+        remove_bodies(transaction, events).await
+    }
+}
+
+/// The columns of some events, for `unnest`.
+struct EventColumns<'a> {
+    id: Vec<&'a str>,
+    commit_lsn: Vec<PgLsn>,
+    index: Vec<i64>,
+    committed_at: Vec<SystemTime>,
+    relation_oid: Vec<u32>,
+    keys: Vec<Option<String>>,
+}
+
+impl<'a> EventColumns<'a> {
+    fn of(events: &[&'a Event]) -> Self {
+        Self {
+            id: events.iter().map(|event| event.id.as_str()).collect(),
+            commit_lsn: events.iter().map(|event| event.position.commit_lsn.get().into()).collect(),
+            index: events.iter().map(|event| i64::try_from(event.position.index).unwrap_or(i64::MAX)).collect(),
+            committed_at: events.iter().map(|event| event.committed_at).collect(),
+            relation_oid: events.iter().map(|event| event.relation_oid).collect(),
+            keys: events.iter().map(|event| array_text(&event.keys)).collect(),
+        }
+    }
+}
+
+/// An array's text, since `unnest` takes arrays of arrays apart.
+fn array_text(keys: &RowKeys) -> Option<String> {
+    let RowKeys::Rows(keys) = keys else { return None };
+    let keys: Vec<String> = keys.iter().map(|key| key.cast_signed().to_string()).collect();
+    Some(format!("{{{}}}", keys.join(",")))
+}
+
+async fn reschedule(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
+    let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut waits, mut ages, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for operation in batch {
+        if let Operation::Reschedule { subscription, event_id, attempts: number, wait, age, error } = operation {
+            subscriptions.push(*subscription);
+            events.push(event_id.as_str());
+            attempts.push(number.cast_signed());
+            waits.push(wait.as_secs_f64());
+            ages.push(age.as_secs_f64());
+            errors.push(error.as_str());
+        }
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    let statement = include_str!("../../sql/outbox/reschedule.sql");
+    execute(transaction, statement, &[&subscriptions, &events, &attempts, &waits, &ages, &errors]).await
+}
+
+async fn fail(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
+    let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ages, mut errors) = (Vec::new(), Vec::new());
+    for operation in batch {
+        if let Operation::Failed { subscription, event_id, attempts: number, age, error } = operation {
+            subscriptions.push(*subscription);
+            events.push(event_id.as_str());
+            attempts.push(number.cast_signed());
+            ages.push(age.as_secs_f64());
+            errors.push(error.as_str());
+        }
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    let statement = include_str!("../../sql/outbox/fail.sql");
+    execute(transaction, statement, &[&subscriptions, &events, &attempts, &ages, &errors]).await
+}
+
+async fn remove_bodies(transaction: &Transaction<'_>, events: Vec<&str>) -> Result<(), OutboxError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    execute(transaction, include_str!("../../sql/outbox/remove_bodies.sql"), &[&events]).await
+}
+
+async fn execute(
+    transaction: &Transaction<'_>,
+    statement: &str,
+    parameters: &Parameters<'_>,
+) -> Result<(), OutboxError> {
+    transaction.execute(statement, parameters).await?;
+    Ok(())
+}

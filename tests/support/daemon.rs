@@ -1,0 +1,179 @@
+//! A running `webhookdb serve`.
+
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+use super::{PATIENCE, POLL};
+
+/// The daemon's process. Killed when dropped; its log is shown where the test fails.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    address: String,
+}
+
+impl Daemon {
+    /// Starts the command and waits for its `listening on ADDRESS`.
+    pub(crate) async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (listening, address) = oneshot::channel();
+        tokio::spawn(drain(stderr, Arc::clone(&log), listening));
+        match tokio::time::timeout(PATIENCE, address).await {
+            Ok(Ok(address)) => Self { child, log, address },
+            _ => panic!("serve did not say where it listens:\n{}", text(&log)),
+        }
+    }
+
+    /// `host:port` of health and metrics.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Everything that it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        text(&self.log)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the daemon is running")
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub(crate) async fn wait_until_ready(&self) {
+        self.wait_for_readyz("ready", |status, _| status == 200).await;
+    }
+
+    /// Waits until `/readyz` answers as `expected` says, and returns the answer.
+    pub(crate) async fn wait_for_readyz(&self, what: &str, expected: impl Fn(u16, &Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (status, answer) = self.readyz().await;
+            if expected(status, &answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "not {what}: {status} {answer}\n{}", self.log());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the log contains this.
+    pub(crate) async fn wait_for_log(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < deadline, "not logged: {words}\n{}", self.log());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// `/readyz`: status and JSON; status 0 where nobody answers.
+    pub(crate) async fn readyz(&self) -> (u16, Value) {
+        let (status, body) = self.get("/readyz").await;
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    /// `/metrics` as text.
+    pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
+    }
+
+    /// The sum of a metric's samples that bear all these labels; the name without its `webhookdb_`.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let metrics = self.metrics().await;
+        metrics.lines().filter_map(|line| sample(line, &format!("webhookdb_{name}"), labels)).sum()
+    }
+
+    /// Any path of its listener: status and body; status 0 where nobody answers.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let url = format!("http://{}{path}", self.address).parse().expect("a URL");
+        let Ok(Ok(response)) = tokio::time::timeout(Duration::from_secs(5), client.get(url)).await else {
+            return (0, String::new());
+        };
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a process id"));
+        kill(pid, signal).expect("the daemon is running");
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub(crate) async fn kill9(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().await.expect("the process ends");
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) async fn terminate(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.exited().await
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn exited(&mut self) -> ExitStatus {
+        match tokio::time::timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) => status.expect("the process ends"),
+            Err(_) => panic!("still running after {PATIENCE:?}"),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of serve at {} ---\n{}---", self.address, self.log());
+        }
+    }
+}
+
+/// Keeps the pipe empty for as long as the process lives, and finds the address.
+async fn drain(stderr: impl AsyncRead + Unpin, log: Arc<Mutex<String>>, listening: oneshot::Sender<String>) {
+    let mut lines = BufReader::new(stderr).lines();
+    let mut listening = Some(listening);
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
+            listening.take().map(|sender| sender.send(rest[..end].to_owned()));
+        }
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push_str(&line);
+        log.push('\n');
+    }
+}
+
+fn text(log: &Mutex<String>) -> String {
+    log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The value of a line of the exposition format, where it is a sample of this metric with these labels.
+fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (metric, rest) = series.split_once('{').unwrap_or((series, ""));
+    if metric != name {
+        return None;
+    }
+    let pairs = rest.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
+    let found: BTreeMap<_, _> = pairs.map(|(label, value)| (label, value.trim_matches('"'))).collect();
+    let all = labels.iter().all(|(label, value)| found.get(label) == Some(value));
+    all.then(|| value.parse().ok()).flatten()
+}
