@@ -30,7 +30,8 @@ pub struct NewIntegration {
 pub async fn add(client: &Client, schema: &str, new: &NewIntegration) -> Result<String, CatalogError> {
     ensure_ours(client, schema).await?;
     let opaque_id = random_opaque_id();
-    let statement = include_str!("../../sql/catalog/add_integration.sql").replace("{schema}", &escape_identifier(schema));
+    let statement =
+        include_str!("../../sql/catalog/add_integration.sql").replace("{schema}", &escape_identifier(schema));
     let written = revision::write_one(
         client,
         &statement,

@@ -49,7 +49,8 @@ pub async fn check(client: &Client) -> Result<(), CatalogError> {
 
 /// Made only where it is missing: to say IF NOT EXISTS takes the right to create one even where one exists.
 async fn make_schema(transaction: &Transaction<'_>) -> Result<bool, CatalogError> {
-    let exists = transaction.query_opt("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'notifications'", &[]).await?;
+    let exists =
+        transaction.query_opt("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'notifications'", &[]).await?;
     if exists.is_none() {
         transaction.batch_execute("CREATE SCHEMA notifications").await?;
     }

@@ -63,12 +63,7 @@ pub async fn complete(client: &Client, source: &str, oid: u32) -> Result<(), Cat
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn withdraw(
-    client: &Client,
-    source: &str,
-    oid: u32,
-    before: Option<&Relation>,
-) -> Result<(), CatalogError> {
+pub async fn withdraw(client: &Client, source: &str, oid: u32, before: Option<&Relation>) -> Result<(), CatalogError> {
     let Some(before) = before else {
         let statement = "written AS (
             DELETE FROM notifications.relations

@@ -59,9 +59,10 @@ fn read(row: &Row) -> Result<SourceState, CatalogError> {
         slot: row.try_get(0)?,
         publication: row.try_get(1)?,
         publication_oid: row.try_get(2)?,
-        system_identifier: identifier
-            .parse()
-            .map_err(|error| CatalogError::Unreadable { kind: "system identifier".to_owned(), source: Box::new(error) })?,
+        system_identifier: identifier.parse().map_err(|error| CatalogError::Unreadable {
+            kind: "system identifier".to_owned(),
+            source: Box::new(error),
+        })?,
         commit_lsn: lsn(4)?,
         flush_lsn: lsn(5)?,
     })
@@ -92,8 +93,7 @@ async fn write(
 ) -> Result<bool, CatalogError> {
     let Beginning { name, slot, publication, publication_oid, system_identifier, timeline, lsn } = beginning;
     let (identifier, timeline, lsn) = (system_identifier.to_string(), i64::from(*timeline), PgLsn::from(lsn.get()));
-    let parameters: [&(dyn ToSql + Sync); 7] =
-        [name, slot, publication, publication_oid, &identifier, &timeline, &lsn];
+    let parameters: [&(dyn ToSql + Sync); 7] = [name, slot, publication, publication_oid, &identifier, &timeline, &lsn];
     let written = revision::write_one(client, statement, &[&parameters, more].concat()).await?;
     Ok(written.is_some())
 }

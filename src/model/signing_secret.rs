@@ -146,7 +146,12 @@ mod tests {
     #[test]
     fn a_whsec_secret_is_padded_standard_base64() {
         let unpadded = whsec(32).trim_end_matches('=').to_owned();
-        for text in [unpadded.as_str(), "whsec_", "whsec_not base64 at all!", "whsec_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_8="] {
+        for text in [
+            unpadded.as_str(),
+            "whsec_",
+            "whsec_not base64 at all!",
+            "whsec_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_8=",
+        ] {
             assert!(SigningSecret::parse(text).is_err(), "{text}");
         }
         assert_eq!(SigningSecret::parse(""), Err(SigningSecretError::Empty));
