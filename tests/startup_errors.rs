@@ -13,7 +13,7 @@ const AT_ONCE: Duration = Duration::from_secs(20);
 #[track_caller]
 fn assert_error_with_hint(output: Output, what: &str, remedy: &str) {
     let stderr = output.fails_with(1);
-    let is = |prefix: &str| move |line: &&str| line.to_lowercase().starts_with(prefix);
+    let is = |prefix: &'static str| move |line: &&str| line.to_lowercase().starts_with(prefix);
     let errors: Vec<_> = stderr.lines().filter(is("error")).collect();
     let hints: Vec<_> = stderr.lines().filter(is("hint")).collect();
     assert_eq!((errors.len(), hints.len()), (1, 1), "not one error with one hint:\n{stderr}");

@@ -2,10 +2,12 @@
 
 mod support;
 
+mod connection;
 mod delivery;
 mod exact_start;
 mod faults;
 mod harness;
 mod interoperability;
 mod recovery;
+mod replication;
 mod startup_errors;

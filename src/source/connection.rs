@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use postgres_protocol::escape::escape_identifier;
 use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use super::feedback::Feedback;
 use super::framing::Wire;
 use super::login::{PINNED, login};
 use super::progress::Progress;
-use super::quote::{identifier, literal};
+use super::quote::literal;
 use super::{ReplicationStream, SlotState, SourceError, TimelineHistory};
 use crate::config::PostgresUrl;
 use crate::model::Lsn;
@@ -24,7 +25,7 @@ use crate::postgres::{PostgresError, ServerError, address};
 /// CopyBothResponse, which `postgres-protocol` does not know.
 const COPY_BOTH_RESPONSE: u8 = b'W';
 
-const SETTINGS: &str = include_str!("../../sql/session-settings.sql");
+const SETTINGS: &str = include_str!("../../sql/source/session_settings.sql");
 
 /// Which server this is and how far it has got: the answer to IDENTIFY_SYSTEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,8 +177,8 @@ impl ReplicationConnection {
         let interval = Feedback::interval(self.wal_sender_timeout().await?);
         let command = format!(
             "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {}, messages 'true')",
-            identifier(slot),
-            literal(&identifier(publication)),
+            escape_identifier(slot),
+            literal(&escape_identifier(publication)),
         );
         self.send_query(&command).await?;
         if let Err(error) = self.copy_both().await {

@@ -182,7 +182,7 @@ impl SourceError {
             Self::NoReplicationRight { role, .. } => {
                 return Some(format!(
                     "run as a superuser: ALTER ROLE {} REPLICATION (on Amazon RDS: GRANT rds_replication TO it)",
-                    super::quote::identifier(role)
+                    postgres_protocol::escape::escape_identifier(role)
                 ));
             }
             Self::SlotInvalidated { reason, .. } => return Some(invalidation_hint(reason)),

@@ -1,11 +1,7 @@
-//! Names and texts as SQL and the replication commands want them.
+//! Texts as the replication commands want them.
 
-/// `"name"`, for any name: upper case, digits first, quotes and all.
-pub(super) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// `'text'`, as replication commands want it, and SQL with standard_conforming_strings.
+/// `'text'`. Replication commands know no escape strings, as `postgres_protocol::escape` would make of a backslash; SQL takes this
+/// form too, with `standard_conforming_strings` as it is by default.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -16,7 +12,6 @@ mod tests {
 
     #[test]
     fn quotes_are_doubled() {
-        assert_eq!(identifier("9 \"Lives\""), "\"9 \"\"Lives\"\"\"");
         assert_eq!(literal("it's"), "'it''s'");
     }
 }

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use super::SourceError;
 
-const FACTS: &str = include_str!("../../sql/server-facts.sql");
+const FACTS: &str = include_str!("../../sql/source/server_facts.sql");
 
 /// What the server says of itself and of the role that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::postgres::PostgresError;
 /// The output plugin that every slot of ours has.
 const PLUGIN: &str = "pgoutput";
 
-const STATE: &str = include_str!("../../sql/slot-state.sql");
+const STATE: &str = include_str!("../../sql/source/slot_state.sql");
 
 /// Why the server has given a slot up.
 #[derive(Clone, Debug, PartialEq, Eq)]
