@@ -142,7 +142,7 @@ mod tests {
 
     fn written(text: &str, delimiter: u8) -> Option<Value> {
         let mut out = Vec::new();
-        write_array(text.as_bytes(), &Kind::Text, delimiter, &mut out).ok()?;
+        let _ = write_array(text.as_bytes(), &Kind::Text, delimiter, &mut out).ok()?;
         Some(serde_json::from_slice(&out).unwrap())
     }
 

@@ -87,7 +87,7 @@ mod tests {
 
     fn number(text: &str) -> Option<String> {
         let mut out = Vec::new();
-        write_number(text.as_bytes(), &mut out).ok()?;
+        let _ = write_number(text.as_bytes(), &mut out).ok()?;
         Some(String::from_utf8(out).unwrap())
     }
 

@@ -69,7 +69,7 @@ mod tests {
 
     fn written(text: &str, zoned: bool) -> Option<String> {
         let mut out = Vec::new();
-        write(text.as_bytes(), zoned, &mut out).ok()?;
+        let _ = write(text.as_bytes(), zoned, &mut out).ok()?;
         Some(String::from_utf8(out).unwrap().trim_matches('"').to_owned())
     }
 

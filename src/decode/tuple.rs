@@ -1,12 +1,14 @@
 //! A row version as it stands in a message, read only when somebody wants it.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::DecodeError;
 use super::reader::Reader;
 
 /// One column's value, a slice of the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Datum<'a> {
     /// SQL NULL; in a [`OldKind::Key`] tuple also: not logged.
     Null,
@@ -14,6 +16,17 @@ pub enum Datum<'a> {
     Unchanged,
     /// The value as its type's output function writes it.
     Text(&'a [u8]),
+}
+
+/// The length only: values are never logged.
+impl fmt::Debug for Datum<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Unchanged => f.write_str("Unchanged"),
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+        }
+    }
 }
 
 impl<'a> Datum<'a> {
@@ -35,9 +48,9 @@ pub struct Tuple {
     offset: usize,
 }
 
-/// The shape only: values are never logged.
-impl std::fmt::Debug for Tuple {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// The length only: values are never logged.
+impl fmt::Debug for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tuple({} bytes)", self.bytes.len())
     }
 }

@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn built_in_types_are_known_from_the_start() {
         let types = Types::new();
-        assert_eq!(types.missing(&charges()), []);
-        assert_eq!(types.missing(&relation(&[16, 1016, 1009, 1231, 1185, 3807, 2951, 199, 30, 1013])), []);
+        assert!(types.missing(&charges()).is_empty());
+        assert!(types.missing(&relation(&[16, 1016, 1009, 1231, 1185, 3807, 2951, 199, 30, 1013])).is_empty());
         assert_eq!(&*types.name(1016), "int8[]");
     }
 
@@ -197,7 +197,7 @@ mod tests {
         );
         assert_eq!(types.missing(&relation(&[20_000, 20_001])), [20_002, 20_003]);
         types.learn(&[20_002, 20_003], vec![row(20_002, "b", Some(3802), None), row(20_003, "e", None, None)]);
-        assert_eq!(types.missing(&relation(&[20_000, 20_001])), []);
+        assert!(types.missing(&relation(&[20_000, 20_001])).is_empty());
         assert_eq!(types.kind(20_000), Kind::Jsonb);
         assert_eq!(types.kind(20_001), Kind::Array { element: Arc::new(Kind::Text), delimiter: b',' });
         assert_eq!(&*types.name(20_001), "e[]");
@@ -207,7 +207,7 @@ mod tests {
     fn a_type_that_is_gone_is_not_asked_for_again() {
         let mut types = Types::new();
         types.learn(&[20_000], vec![]);
-        assert_eq!(types.missing(&relation(&[20_000])), []);
+        assert!(types.missing(&relation(&[20_000])).is_empty());
         assert_eq!(types.kind(20_000), Kind::Unknown);
         assert_eq!(&*types.name(20_000), "unknown");
     }
@@ -223,7 +223,7 @@ mod tests {
     fn types_made_of_each_other_end() {
         let mut types = Types::new();
         types.learn(&[], vec![row(1, "a", Some(2), None), row(2, "b", None, Some(1))]);
-        assert_eq!(types.missing(&relation(&[1, 2])), []);
+        assert!(types.missing(&relation(&[1, 2])).is_empty());
         assert_eq!(Shape::new(relation(&[1]), &types).type_name(0), Some("a"));
     }
 }
