@@ -64,7 +64,7 @@ async fn a_server_that_asks_for_passwords_refuses_without() {
 #[ignore = "the child process of the next test"]
 fn child_that_owns_a_server() {
     let server = ThrowawayPostgres::create(PostgresOptions::default()).expect("a server");
-    println!("directory={}", server.socket_directory().display());
+    println!("directory={}", server.directory().display());
     std::thread::sleep(PATIENCE);
 }
 

@@ -1,8 +1,10 @@
 //! The behaviour of the real binary against a real Postgres and real HTTP endpoints; `support` is the harness.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the test runner captures what tests print")]
 
 mod support;
 
 mod delivery;
+mod demo;
 mod exact_start;
 mod faults;
 mod harness;
