@@ -3,6 +3,7 @@
 
 mod support;
 
+mod connection;
 mod delivery;
 mod demo;
 mod exact_start;
@@ -10,4 +11,5 @@ mod faults;
 mod harness;
 mod interoperability;
 mod recovery;
+mod replication;
 mod startup_errors;

@@ -42,7 +42,7 @@ pub(crate) async fn dial(url: &PostgresUrl) -> Result<Stream, PostgresError> {
 }
 
 /// Where the URL points, in words: host and port, or the socket's path.
-pub(super) fn address(url: &PostgresUrl) -> String {
+pub(crate) fn address(url: &PostgresUrl) -> String {
     match url.host.as_str() {
         directory if directory.starts_with('/') => format!("{}/.s.PGSQL.{}", directory.trim_end_matches('/'), url.port),
         host if host.contains(':') => format!("[{host}]:{}", url.port),

@@ -12,7 +12,7 @@ mod trust;
 
 pub(crate) use connect::{Session, open};
 pub use connect::{connect, connect_listening};
-pub(crate) use dial::dial;
+pub(crate) use dial::{address, dial};
 pub use error::PostgresError;
 pub use link::Link;
 pub use server_error::ServerError;

@@ -52,7 +52,8 @@ impl ServerError {
         // Connection trouble, resources (memory, disk, connections), a serialization failure or deadlock, an object in
         // use or locked, an operator's intervention (a restart among them), and errors of the system below.
         match self.class() {
-            "08" | "40" | "53" | "58" => true,
+            "08" => self.sqlstate != SqlState::PROTOCOL_VIOLATION,
+            "40" | "53" | "58" => true,
             "55" => [SqlState::OBJECT_IN_USE, SqlState::LOCK_NOT_AVAILABLE].contains(&self.sqlstate),
             "57" => self.sqlstate != SqlState::DATABASE_DROPPED,
             _ => false,
@@ -121,7 +122,8 @@ mod tests {
         {
             assert!(error(code).is_retryable(), "{code}");
         }
-        for code in ["28P01", "28000", "3D000", "42501", "42704", "55000", "57P04", "23505", "XX000", "", "5"] {
+        for code in ["28P01", "28000", "3D000", "42501", "42704", "55000", "57P04", "08P01", "23505", "XX000", "", "5"]
+        {
             assert!(!error(code).is_retryable(), "{code}");
         }
     }

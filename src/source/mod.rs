@@ -1,5 +1,32 @@
-//! (being built)
+//! Where changes come from: the replication connection, its slot, and what the server says of both.
 
 pub mod barrier;
+mod channel;
+mod connection;
+mod error;
+mod feedback;
+mod frame;
+mod framing;
+mod guest;
+mod login;
+mod progress;
 pub mod publication;
+mod quote;
+mod sentinel;
+mod server;
+mod shutdown;
+pub mod slot;
+mod stream;
 pub mod table;
+mod timeline;
+
+pub use connection::{ReplicationConnection, SystemIdentity};
+pub use error::SourceError;
+pub use feedback::Feedback;
+pub use frame::Frame;
+pub use guest::{Standby, check_not_synchronous};
+pub use sentinel::Sentinel;
+pub use server::ServerFacts;
+pub use slot::{Invalidation, SlotState};
+pub use stream::ReplicationStream;
+pub use timeline::TimelineHistory;

@@ -9,6 +9,7 @@ pub(crate) mod fixtures;
 pub(crate) mod receiver;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod secured;
 pub(crate) mod site;
 pub(crate) mod webhookdb;
 

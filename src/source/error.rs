@@ -1,0 +1,289 @@
+//! Why a source is not streaming, each with what the operator should do about it.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use super::slot::Invalidation;
+use crate::postgres::{PostgresError, ServerError};
+
+/// Why a source is not streaming.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The server was not reached, or refused.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The role lacks REPLICATION.
+    #[error("the role {role:?} may not replicate")]
+    NoReplicationRight {
+        /// The role.
+        role: String,
+        /// What the server said.
+        #[source]
+        source: Box<ServerError>,
+    },
+    /// Every walsender (or connection) is taken.
+    #[error("the server has no walsender free")]
+    NoFreeWalsender(#[source] Box<ServerError>),
+    /// What answered speaks no replication protocol.
+    #[error("what answers at this url cannot replicate")]
+    NotReplicating(#[source] Box<ServerError>),
+    /// `wal_level` is too low.
+    #[error("wal_level is {level}, and logical replication needs logical")]
+    WalLevel {
+        /// The present one.
+        level: String,
+    },
+    /// There is no such slot.
+    #[error("the replication slot {slot:?} does not exist")]
+    SlotMissing {
+        /// The slot.
+        slot: String,
+    },
+    /// The slot is a physical one.
+    #[error("the replication slot {slot:?} is a physical one")]
+    SlotPhysical {
+        /// The slot.
+        slot: String,
+    },
+    /// The slot is of another output plugin.
+    #[error("the replication slot {slot:?} is of the output plugin {plugin:?}, not pgoutput")]
+    SlotPlugin {
+        /// The slot.
+        slot: String,
+        /// Its plugin.
+        plugin: String,
+    },
+    /// The slot is of another database.
+    #[error("the replication slot {slot:?} is of the database {database:?}, not {expected:?}")]
+    SlotDatabase {
+        /// The slot.
+        slot: String,
+        /// Its database.
+        database: String,
+        /// The database of the url.
+        expected: String,
+    },
+    /// The server has given the slot up: changes are lost.
+    #[error("the replication slot {slot:?} was invalidated: {reason}")]
+    SlotInvalidated {
+        /// The slot.
+        slot: String,
+        /// Why.
+        reason: Invalidation,
+    },
+    /// Somebody else reads from the slot.
+    #[error("the replication slot {slot:?} is in use by {holder}")]
+    SlotActive {
+        /// The slot.
+        slot: String,
+        /// Its walsender's PID, and who that is, where we may see it.
+        holder: String,
+    },
+    /// `max_replication_slots` is used up.
+    #[error("all replication slots are in use")]
+    NoFreeSlot(#[source] Box<ServerError>),
+    /// Another process made a slot of this name at the same time.
+    #[error("the replication slot {slot:?} exists already")]
+    SlotExists {
+        /// The slot.
+        slot: String,
+    },
+    /// Making the slot waits for transactions that were open before.
+    #[error("the replication slot {slot:?} was not ready within {} seconds: it waits for open transactions to end", after.as_secs())]
+    SlotWaits {
+        /// The slot.
+        slot: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The publication is not there, or was not there yet when the log was written.
+    #[error("the publication {publication:?} is missing, or younger than what is left to read")]
+    PublicationMissing {
+        /// The publication.
+        publication: String,
+        /// What the server said.
+        #[source]
+        source: Box<ServerError>,
+    },
+    /// Applications' commits would wait for us.
+    #[error("the server has made this daemon a synchronous standby ({state})")]
+    SynchronousStandby {
+        /// `sync` or `quorum`.
+        state: String,
+    },
+    /// A session setting that the payload depends on is not what was asked for.
+    #[error("the session setting {name} is {value:?} although {expected:?} was asked for")]
+    Setting {
+        /// The setting.
+        name: String,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// The server is shutting down and waits for us to let go.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The server ended the stream in good order.
+    #[error("the server ended the replication stream")]
+    Ended,
+    /// What the server sent is no replication protocol.
+    #[error("the server sent what was not expected: {what} ({value})")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A message of the server's cannot be read.
+    #[error("the server sent a message that cannot be read")]
+    Unreadable(#[source] std::io::Error),
+    /// A query was abandoned half way, so the connection's state is unknown.
+    #[error("the replication connection was abandoned in the middle of a query")]
+    Abandoned,
+}
+
+impl SourceError {
+    /// Whether the same thing may succeed later with nobody having changed anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.is_retryable(),
+            Self::NoFreeWalsender(_)
+            | Self::SlotActive { .. }
+            | Self::SlotExists { .. }
+            | Self::SlotWaits { .. }
+            | Self::ShuttingDown
+            | Self::Ended
+            | Self::Malformed { .. }
+            | Self::Unreadable(_)
+            | Self::Abandoned => true,
+            Self::NoReplicationRight { .. }
+            | Self::NotReplicating(_)
+            | Self::WalLevel { .. }
+            | Self::SlotMissing { .. }
+            | Self::SlotPhysical { .. }
+            | Self::SlotPlugin { .. }
+            | Self::SlotDatabase { .. }
+            | Self::SlotInvalidated { .. }
+            | Self::NoFreeSlot(_)
+            | Self::PublicationMissing { .. }
+            | Self::SynchronousStandby { .. }
+            | Self::Setting { .. } => false,
+        }
+    }
+
+    /// What the operator should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Postgres(error) => return error.hint(),
+            Self::NoReplicationRight { role, .. } => {
+                return Some(format!(
+                    "run as a superuser: ALTER ROLE {} REPLICATION (on Amazon RDS: GRANT rds_replication TO it)",
+                    postgres_protocol::escape::escape_identifier(role)
+                ));
+            }
+            Self::SlotInvalidated { reason, .. } => return Some(invalidation_hint(reason)),
+            Self::NoFreeWalsender(_) => {
+                "raise max_wal_senders (or max_connections; restart needed), or end replication connections that are not needed"
+            }
+            Self::NotReplicating(_) => {
+                "the url must lead to Postgres itself: a connection pooler cannot carry replication"
+            }
+            Self::WalLevel { .. } => "ALTER SYSTEM SET wal_level = logical, then restart Postgres",
+            Self::SlotMissing { .. } => "run `webhookdb setup`, which makes it",
+            Self::SlotPhysical { .. } | Self::SlotPlugin { .. } => {
+                "name another slot in the config, or drop this one if nobody uses it, and run `webhookdb setup`"
+            }
+            Self::SlotDatabase { .. } => {
+                "slot names are shared by all databases of a server: name another slot in the config"
+            }
+            Self::SlotActive { .. } => {
+                "another daemon reads from it: this one takes over when that one stops. Is it not a daemon of yours? Then name another slot"
+            }
+            Self::NoFreeSlot(_) => {
+                "raise max_replication_slots (restart needed), or drop slots that nobody uses: see pg_replication_slots"
+            }
+            Self::SlotExists { .. } => "run `webhookdb setup` again: it adopts what is there",
+            Self::SlotWaits { .. } => {
+                "end the transactions that have been open for long (see xact_start in pg_stat_activity, and pg_prepared_xacts), then run `webhookdb setup` again"
+            }
+            Self::PublicationMissing { .. } => {
+                "the publication must be older than the slot, and may only be altered: run `webhookdb setup`, which says how to go on"
+            }
+            Self::SynchronousStandby { .. } => {
+                "applications' commits would wait for webhooks: name the real standbys in synchronous_standby_names instead of '*'"
+            }
+            Self::Setting { .. } => {
+                "something between here and Postgres drops startup parameters: connect to Postgres itself"
+            }
+            Self::ShuttingDown | Self::Ended | Self::Malformed { .. } | Self::Unreadable(_) | Self::Abandoned => {
+                return None;
+            }
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The server's code, where it was the server that reported the error.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) => error.sqlstate(),
+            Self::NoReplicationRight { source, .. }
+            | Self::NoFreeWalsender(source)
+            | Self::NotReplicating(source)
+            | Self::NoFreeSlot(source)
+            | Self::PublicationMissing { source, .. } => Some(source.sqlstate()),
+            _ => None,
+        }
+    }
+
+    /// What an error means while logging in for replication.
+    pub(super) fn at_login(error: ServerError, role: &str) -> Self {
+        let source = Box::new(error);
+        match source.sqlstate() {
+            code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                Self::NoReplicationRight { role: role.to_owned(), source }
+            }
+            code if *code == SqlState::TOO_MANY_CONNECTIONS => Self::NoFreeWalsender(source),
+            // What a pooler says to the parameter `replication`.
+            code if *code == SqlState::PROTOCOL_VIOLATION => Self::NotReplicating(source),
+            _ => (*source).into(),
+        }
+    }
+
+    /// What an error means while the log is streamed.
+    pub(super) fn while_streaming(error: ServerError, publication: &str) -> Self {
+        if *error.sqlstate() == SqlState::UNDEFINED_OBJECT {
+            return Self::PublicationMissing { publication: publication.to_owned(), source: Box::new(error) };
+        }
+        error.into()
+    }
+}
+
+impl From<ServerError> for SourceError {
+    fn from(error: ServerError) -> Self {
+        Self::Postgres(error.into())
+    }
+}
+
+impl From<tokio_postgres::Error> for SourceError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error.into())
+    }
+}
+
+fn invalidation_hint(reason: &Invalidation) -> String {
+    let cause = match reason {
+        Invalidation::WalRemoved => "raise max_slot_wal_keep_size, and watch the slot's lag",
+        Invalidation::IdleTimeout => "raise idle_replication_slot_timeout, and keep the daemon running",
+        Invalidation::RowsRemoved => "set hot_standby_feedback = on on the standby",
+        Invalidation::WalLevelInsufficient => "set wal_level = logical again, and restart Postgres",
+        Invalidation::Other(_) => "see the server's log",
+    };
+    format!(
+        "changes are lost: run `webhookdb setup --accept-gap`, which records the gap and makes a new slot. Against the next time: {cause}"
+    )
+}
