@@ -13,3 +13,4 @@ mod interoperability;
 mod recovery;
 mod replication;
 mod startup_errors;
+mod types;

@@ -111,10 +111,16 @@ impl ThrowawayPostgres {
         self.directory.join("data")
     }
 
-    /// Its own directory, gone with the server: the data, the log and the Unix socket are in it.
+    /// Its own directory, gone with the server: the data and the log are in it.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The directory of the Unix socket.
+    #[must_use]
+    pub fn socket_directory(&self) -> &Path {
+        self.directory()
     }
 
     /// The last lines of the server's log.

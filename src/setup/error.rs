@@ -145,7 +145,9 @@ pub enum Discord {
     #[error("the replication slot {0} is invalidated: the server has removed log that was not read yet")]
     SlotLost(String),
     /// The catalog is older than the slot: it was restored.
-    #[error("the replication slot is at {slot}, ahead of the checkpoint at {checkpoint}: the catalog is older than the slot")]
+    #[error(
+        "the replication slot is at {slot}, ahead of the checkpoint at {checkpoint}: the catalog is older than the slot"
+    )]
     SlotAhead {
         /// The slot's confirmed position.
         slot: Lsn,

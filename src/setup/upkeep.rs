@@ -185,14 +185,13 @@ struct Upkeep<'a> {
 impl<'a> Upkeep<'a> {
     fn subjects(&self) -> Vec<Subject<'a>> {
         let name = self.publisher.settings.name();
-        let live = self.snapshot.relations.iter().filter(|relation| relation.source == name && relation.state.is_live());
+        let live =
+            self.snapshot.relations.iter().filter(|relation| relation.source == name && relation.state.is_live());
         let mut by_integration: HashMap<&str, &Relation> =
             live.filter_map(|relation| Some((relation.integration.as_deref()?, relation))).collect();
         let ours = self.snapshot.integrations.iter().filter(|integration| integration.source == name);
         let mut subjects: Vec<Subject<'a>> = ours
-            .map(|integration| {
-                Subject::Integration(integration, by_integration.remove(integration.opaque_id.as_str()))
-            })
+            .map(|integration| Subject::Integration(integration, by_integration.remove(integration.opaque_id.as_str())))
             .collect();
         subjects.extend(by_integration.into_values().map(Subject::Orphan));
         subjects
