@@ -127,3 +127,13 @@ pub async fn publishing(client: &Client, source: &str) -> Result<Vec<Publishing>
         .map(|row| Ok(Publishing { oid: row.try_get(0)?, xid: row.try_get(1)?, table: row.try_get(2)? }))
         .collect()
 }
+
+/// Forgets every table of a source whose server was replaced: its OIDs mean nothing there, and its log is not read again.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn forget_all(client: &Client, source: &str) -> Result<(), CatalogError> {
+    let statement = "written AS (DELETE FROM notifications.relations WHERE source = $1 RETURNING 1)";
+    revision::write_one(client, statement, &[&source]).await?;
+    Ok(())
+}

@@ -1,11 +1,10 @@
 //! Why something could not be set up, and the way past it.
 
-use tokio_postgres::error::SqlState;
-
 use super::identity::Unpublishable;
 use crate::catalog::CatalogError;
 use crate::model::Lsn;
 use crate::postgres::PostgresError;
+use crate::source::SourceError;
 
 /// Why something could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +12,9 @@ pub enum SetupError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The source's database failed.
-    #[error("the source's database did not do what it was asked")]
-    Source(#[from] PostgresError),
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A database was not reached.
     #[error("cannot use the database of {what}")]
     Connect {
@@ -61,30 +60,9 @@ pub enum SetupError {
         #[source]
         discord: Discord,
     },
-    /// The slot exists, but can't be ours.
-    #[error("the replication slot {slot} exists already, but {problem}")]
-    SlotUnfit {
-        /// The slot.
-        slot: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Somebody reads from the slot.
-    #[error("the replication slot {slot} is in use by process {pid} of the server")]
-    SlotActive {
-        /// The slot.
-        slot: String,
-        /// The walsender.
-        pid: i32,
-    },
-    /// The slot's creation waits for open transactions.
-    #[error("the replication slot could not be made within {seconds} seconds: it waits for open transactions{oldest}")]
-    OpenTransactions {
-        /// The bound.
-        seconds: u64,
-        /// The oldest one, where it may be seen.
-        oldest: String,
-    },
+    /// A slot is taken on only where every transaction that is older than the publication has ended.
+    #[error("transactions that are older than the publication are still open, so the slot can't be adopted yet")]
+    OpenTransactions,
     /// A table can't be published as it is.
     #[error("table {table} can't be published")]
     Unpublishable {
@@ -94,16 +72,13 @@ pub enum SetupError {
         #[source]
         reason: Unpublishable,
     },
-    /// The role may not do what publishing a table takes.
+    /// The role owns neither the table nor what it takes to publish it.
     #[error("the role may not publish table {table}")]
     MayNotPublish {
         /// The table.
         table: String,
         /// What its owner is to run.
         statements: String,
-        /// What the server said.
-        #[source]
-        source: PostgresError,
     },
     /// The table of an integration is not there.
     #[error("table {table} of integration {integration} does not exist in source {name}")]
@@ -198,8 +173,9 @@ impl SetupError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Catalog(error) => error.is_retryable(),
-            Self::Source(error) | Self::Connect { source: error, .. } => error.is_retryable(),
-            Self::SlotActive { .. } | Self::OpenTransactions { .. } | Self::NoTable { .. } => true,
+            Self::Source(error) => error.is_retryable(),
+            Self::Connect { source: error, .. } => error.is_retryable(),
+            Self::OpenTransactions | Self::NoTable { .. } => true,
             _ => false,
         }
     }
@@ -209,14 +185,13 @@ impl SetupError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Catalog(error) => return error.hint(),
-            Self::Source(error) | Self::Connect { source: error, .. } => return error.hint(),
+            Self::Source(error) => return error.hint(),
+            Self::Connect { source: error, .. } => return error.hint(),
             Self::Server { remedy, .. } => remedy.clone(),
             Self::NotSetUp(_) | Self::PublicationMissing { .. } => "run `webhookdb setup`".to_owned(),
             Self::PublicationUnfit { .. } => "name another publication in the config; setup makes it".to_owned(),
             Self::Discord { discord, .. } => discord.hint().to_owned(),
-            Self::SlotUnfit { .. } => "name another slot in the config; setup makes it".to_owned(),
-            Self::SlotActive { .. } => "stop the daemon that reads from it first".to_owned(),
-            Self::OpenTransactions { .. } => "end them, or wait, and run the command again".to_owned(),
+            Self::OpenTransactions => "end them, or wait, and run the command again".to_owned(),
             Self::Unpublishable { reason, .. } => reason.hint().to_owned(),
             Self::MayNotPublish { statements, .. } => {
                 format!("let the owner of the table and of the publication run: {statements}")
@@ -226,18 +201,20 @@ impl SetupError {
         })
     }
 
-    /// Whether the server said no, so that certainly nothing was done. A connection that broke leaves that open.
+    /// Whether nothing was done for certain. A connection that broke leaves that open.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Source(error) | Self::MayNotPublish { source: error, .. } => {
-                matches!(error, PostgresError::Server(error) if !matches!(error.sqlstate().code().get(..2), Some("08" | "57")))
+            Self::Source(SourceError::Postgres(PostgresError::Server(error))) => {
+                !matches!(error.sqlstate().code().get(..2), Some("08" | "57"))
             }
+            Self::Source(_) | Self::Catalog(_) => false,
             _ => true,
         }
     }
 }
 
-/// Whether the server said that the role may not.
-pub(super) fn is_missing_right(error: &PostgresError) -> bool {
-    error.sqlstate() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+impl From<PostgresError> for SetupError {
+    fn from(error: PostgresError) -> Self {
+        Self::Source(error.into())
+    }
 }

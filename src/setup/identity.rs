@@ -6,24 +6,24 @@ use crate::source::table::{Identity, Table, UniqueIndex};
 
 /// What is to be done to a table and its partitions before it is published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdentityPlan {
+pub(super) struct IdentityPlan {
     /// The statements.
-    pub changes: TableChanges,
+    pub(super) changes: TableChanges,
     /// What each altered table had before.
-    pub before: Vec<Altered>,
+    pub(super) before: Vec<Altered>,
     /// What the operator should know.
-    pub hazards: Vec<Hazard>,
+    pub(super) hazards: Vec<Hazard>,
 }
 
 /// A table whose replica identity is set by us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Altered {
+pub(super) struct Altered {
     /// The table, or one of its partitions.
-    pub oid: u32,
+    pub(super) oid: u32,
     /// `schema.name`, for people.
-    pub name: String,
+    pub(super) name: String,
     /// Its replica identity until now.
-    pub before: NewIdentity,
+    pub(super) before: NewIdentity,
 }
 
 /// Something that works, but not as well as it could.
@@ -67,7 +67,7 @@ impl Unpublishable {
 ///
 /// # Errors
 /// Where the table can't be published at all, or not without breaking it.
-pub fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> Result<IdentityPlan, Unpublishable> {
+pub(super) fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> Result<IdentityPlan, Unpublishable> {
     if !root.is_table() {
         return Err(Unpublishable::NotATable);
     }

@@ -4,11 +4,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::SetupError;
-use super::error::is_missing_right;
 use super::identity::{self, Hazard, IdentityPlan};
 use crate::catalog::{self, Integration, Relation, RelationState, made, relations};
 use crate::config::SourceSettings;
-use crate::postgres::PostgresError;
 use crate::source::publication::{self, NewIdentity, TableChanges};
 use crate::source::table::{self, Table};
 
@@ -36,11 +34,10 @@ impl Publisher<'_> {
     pub(super) async fn publish(&self, candidate: &Candidate<'_>) -> Result<Vec<Hazard>, SetupError> {
         let Some(table) = table::table(self.source, candidate.oid).await? else { return Err(no_table(candidate)) };
         let leaves = table::tables(self.source, &table.leaves).await?;
-        let plan = identity::plan(self.settings.replica_identity(), &table, &leaves)
-            .map_err(|reason| SetupError::Unpublishable { table: table.display_name(), reason })?;
+        let plan = self.plan(&table, &leaves).await?;
         // The router refuses a published table that it does not know: so the record comes first, and is committed.
         relations::announce(self.catalog, &self.relation(candidate, &table)).await?;
-        let done = self.alter(&table, plan).await;
+        let done = self.alter(&table, &leaves, plan).await;
         if done.as_ref().is_err_and(SetupError::is_refusal) {
             self.withdraw(candidate).await?;
         }
@@ -75,45 +72,56 @@ impl Publisher<'_> {
         }
     }
 
-    async fn alter(&self, table: &Table, plan: IdentityPlan) -> Result<Vec<Hazard>, SetupError> {
-        let IdentityPlan { mut changes, before, mut hazards } = plan;
-        let published = self.is_published(table.oid).await?;
-        if !published {
-            changes.add_to(self.settings.publication(), table);
-        }
+    async fn alter(&self, table: &Table, leaves: &[Table], plan: IdentityPlan) -> Result<Vec<Hazard>, SetupError> {
+        let IdentityPlan { changes, before, hazards } = plan;
         for altered in &before {
             let (oid, detail) = (altered.oid.to_string(), identity_detail(&altered.before));
             made::record(self.catalog, IDENTITY_KIND, self.settings.name(), &oid, &detail).await?;
         }
-        if changes.is_empty() {
-            return Ok(hazards);
-        }
         match changes.run(self.source).await {
             Ok(()) => Ok(hazards),
             // Somebody else added it in the meantime: what is left to do is the identity.
-            Err(error) if !published && error.sqlstate() == Some(&SqlState::DUPLICATE_OBJECT) => {
-                Ok(self.identity_only(table).await.map(|()| hazards)?)
-            }
-            // A table that a DBA has published works as it is; ours would only be the better identity.
-            Err(error) if published && is_missing_right(&error) && table.has_usable_identity() => {
-                hazards.push(identity_hazard(table, &changes));
+            Err(error) if error.sqlstate() == Some(&SqlState::DUPLICATE_OBJECT) => {
+                self.identities(table, leaves)?.changes.run(self.source).await?;
                 Ok(hazards)
             }
-            Err(error) => Err(may_not(table, &changes, error)),
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn identity_only(&self, table: &Table) -> Result<(), PostgresError> {
-        let leaves = table::tables(self.source, &table.leaves).await?;
-        match identity::plan(self.settings.replica_identity(), table, &leaves) {
-            Ok(plan) if !plan.changes.is_empty() => plan.changes.run(self.source).await,
-            _ => Ok(()),
-        }
+    fn identities(&self, table: &Table, leaves: &[Table]) -> Result<IdentityPlan, SetupError> {
+        identity::plan(self.settings.replica_identity(), table, leaves)
+            .map_err(|reason| SetupError::Unpublishable { table: table.display_name(), reason })
     }
 
-    async fn is_published(&self, oid: u32) -> Result<bool, PostgresError> {
+    /// What is to be done, down to nothing. That the role may not is found out before anything is recorded.
+    async fn plan(&self, table: &Table, leaves: &[Table]) -> Result<IdentityPlan, SetupError> {
+        let mut plan = self.identities(table, leaves)?;
+        let owned = table.owned && leaves.iter().all(|leaf| leaf.owned);
         let state = publication::publication_state(self.source, self.settings.publication()).await?;
-        Ok(state.is_some_and(|state| state.tables.iter().any(|table| table.oid == oid)))
+        let Some(state) = state else { return Err(self.no_publication()) };
+        let published = state.tables.iter().any(|published| published.oid == table.oid);
+        if published && !owned && !plan.changes.is_empty() && table.has_usable_identity() {
+            // A table that a DBA has published works as it is; ours would only be the better identity.
+            let hazard = identity_hazard(table, &plan.changes);
+            plan.hazards.push(hazard);
+            return Ok(IdentityPlan { hazards: plan.hazards, ..IdentityPlan::default() });
+        }
+        if !published {
+            plan.changes.add_to(self.settings.publication(), table);
+        }
+        if !plan.changes.is_empty() && !(owned && (published || state.owned)) {
+            let statements = plan.changes.statements().join("; ");
+            return Err(SetupError::MayNotPublish { table: table.display_name(), statements });
+        }
+        Ok(plan)
+    }
+
+    fn no_publication(&self) -> SetupError {
+        SetupError::PublicationMissing {
+            name: self.settings.name().to_owned(),
+            publication: self.settings.publication().to_owned(),
+        }
     }
 }
 
@@ -124,14 +132,6 @@ fn no_table(candidate: &Candidate<'_>) -> SetupError {
         table: format!("{schema}.{table_name}"),
         name: source.clone(),
     }
-}
-
-fn may_not(table: &Table, changes: &TableChanges, error: PostgresError) -> SetupError {
-    if !is_missing_right(&error) {
-        return SetupError::Source(error);
-    }
-    let statements = changes.statements().join("; ");
-    SetupError::MayNotPublish { table: table.display_name(), statements, source: error }
 }
 
 fn identity_hazard(table: &Table, changes: &TableChanges) -> Hazard {
