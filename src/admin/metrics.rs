@@ -38,8 +38,8 @@ const DURATION_BUCKETS: &[f64] =
 
 /// From a change that is sent at once to one that is given up after days.
 const COMMIT_BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0,
-    259_200.0,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0,
+    86_400.0, 259_200.0,
 ];
 
 /// Installs the recorder of this process.
@@ -58,13 +58,21 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 fn describe() {
     describe_gauge!(REPLICATION_LAG_BYTES, Unit::Bytes, "Bytes of log that were not read yet");
-    describe_gauge!(REPLICATION_LAG_SECONDS, Unit::Seconds, "Seconds since the commit of the last change that was read");
+    describe_gauge!(
+        REPLICATION_LAG_SECONDS,
+        Unit::Seconds,
+        "Seconds since the commit of the last change that was read"
+    );
     describe_gauge!(SLOT_RETAINED_BYTES, Unit::Bytes, "Bytes of log that the server keeps for the slot");
     describe_counter!(CHANGES_TOTAL, "Changes read from published tables");
     describe_counter!(NOTIFICATIONS_TOTAL, "Notifications that came to an end");
     describe_counter!(ATTEMPTS_TOTAL, "Attempts to deliver");
     describe_histogram!(DELIVERY_DURATION_SECONDS, Unit::Seconds, "Seconds that one attempt took");
-    describe_histogram!(COMMIT_TO_DELIVERY_SECONDS, Unit::Seconds, "Seconds from a commit to the endpoint's acceptance");
+    describe_histogram!(
+        COMMIT_TO_DELIVERY_SECONDS,
+        Unit::Seconds,
+        "Seconds from a commit to the endpoint's acceptance"
+    );
     describe_gauge!(PENDING_NOTIFICATIONS, "Notifications that are not delivered yet");
     describe_gauge!(MEMORY_BYTES, Unit::Bytes, "Bytes of notifications held in memory");
     describe_gauge!(CHECKPOINT_LSN, "The log position below which everything is settled");

@@ -85,7 +85,8 @@ pub(super) enum EndpointError {
 impl Endpoint {
     pub(super) fn new(subscription: Arc<Subscription>) -> Result<Self, EndpointError> {
         let url = url::Url::parse(&subscription.url).map_err(|error| EndpointError::Url(error.into()))?;
-        let uri = url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| EndpointError::Url(error.into()))?;
+        let uri =
+            url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| EndpointError::Url(error.into()))?;
         let secret = SigningSecret::parse(subscription.secret.expose())?;
         Ok(Self { uri, signer: Signer::new(secret.key_bytes()), subscription })
     }
@@ -117,9 +118,7 @@ struct Meters {
 impl Meters {
     fn new(subscription: &Subscription) -> Self {
         let subscription = subscription.opaque_id.to_string();
-        let outcome = |outcome: &'static str| {
-            counter!(NOTIFICATIONS_TOTAL, "subscription" => subscription.clone(), "outcome" => outcome)
-        };
+        let outcome = |outcome: &'static str| counter!(NOTIFICATIONS_TOTAL, "subscription" => subscription.clone(), "outcome" => outcome);
         Self {
             delivered: outcome("delivered"),
             failed: outcome("failed"),
@@ -173,7 +172,11 @@ impl LaneTask {
         }
     }
 
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Arrival<Ticket>>, mut commands: mpsc::Receiver<Command>) {
+    pub(super) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Arrival<Ticket>>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
         let mut batch = Vec::new();
         loop {
             self.advance();
@@ -391,11 +394,7 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-fn operation(
-    subscription: i64,
-    write: Write<Ticket>,
-    stores: &mut Vec<(String, Option<Ticket>, bool)>,
-) -> Operation {
+fn operation(subscription: i64, write: Write<Ticket>, stores: &mut Vec<(String, Option<Ticket>, bool)>) -> Operation {
     match write {
         Write::Store { event, body, ticket, in_window } => {
             stores.push((event.id.clone(), ticket, in_window));

@@ -113,6 +113,10 @@ impl Lanes {
         Self { context: Arc::new(context), state: Mutex::new(State { resumed, ..State::default() }) }
     }
 
+    pub(super) fn context(&self) -> Arc<LaneContext> {
+        self.context.clone()
+    }
+
     /// The way into a subscription's lane, which is made where there is none; none where the subscription is deleted.
     pub(super) fn inbox(&self, subscription: &Arc<Subscription>) -> Option<mpsc::Sender<Arrival<Ticket>>> {
         let mut state = self.state();
