@@ -1,4 +1,4 @@
--- Completes a write of the catalog: {expressions} are common table expressions, and one of them is named "written".
+-- Completes a write of the catalog. What stands in the braces are common table expressions, one of them named "written".
 -- The row of the revision is locked until the commit, so whoever reads a revision sees every write up to it.
 WITH {expressions},
 raised AS (

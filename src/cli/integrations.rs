@@ -14,7 +14,8 @@ use super::output::{answer, warn};
 use super::table::{self, Format, Item};
 use crate::catalog::integrations::{self, NewIntegration};
 use crate::catalog::{Integration, Relation, Snapshot, subscriptions};
-use crate::config::Settings;
+use crate::config::{Settings, SourceSettings};
+use crate::setup::upkeep;
 use crate::source::table::{RelationKeys, Table, tables};
 
 /// The commands.
@@ -102,16 +103,8 @@ async fn list(context: &Context<'_>, format: Format) -> anyhow::Result<()> {
     let keys = read_keys(context, &snapshot).await;
     let items: Vec<Item> =
         snapshot.integrations.iter().map(|integration| item(integration, &snapshot, &keys)).collect();
-    let header = [
-        "OPAQUE ID",
-        "ORGANIZATION",
-        "SERVICE",
-        "SCHEMA",
-        "TABLE",
-        "SOURCE",
-        "PUBLISHED SINCE",
-        "EXTERNAL ID COLUMN",
-    ];
+    let header =
+        ["OPAQUE ID", "ORGANIZATION", "SERVICE", "SCHEMA", "TABLE", "SOURCE", "PUBLISHED SINCE", "EXTERNAL ID COLUMN"];
     let when_empty = "There are no integrations yet; `webhookdb integrations add --help` shows how to add one.";
     table::print(format, &header, &items, when_empty)
 }
@@ -129,15 +122,14 @@ async fn read_keys(context: &Context<'_>, snapshot: &Snapshot) -> Keys {
             continue;
         }
         match tables_of(source, &oids).await {
-            Ok(tables) => keys
-                .extend(tables.iter().map(|table| ((source.name().to_owned(), table.oid), table.keys()))),
+            Ok(tables) => keys.extend(tables.iter().map(|table| ((source.name().to_owned(), table.oid), table.keys()))),
             Err(error) => warn(&format!("the external id columns are not known: {error:#}")),
         }
     }
     keys
 }
 
-async fn tables_of(source: &crate::config::SourceSettings, oids: &[u32]) -> anyhow::Result<Vec<Table>> {
+async fn tables_of(source: &SourceSettings, oids: &[u32]) -> anyhow::Result<Vec<Table>> {
     let client = connect_source(source).await?;
     tables(&client, oids).await.with_context(|| format!("source {}", source.name()))
 }
@@ -190,5 +182,18 @@ async fn remove(context: &Context<'_>, args: RemoveArgs) -> anyhow::Result<()> {
     let revision = integrations::remove(&context.catalog, context.schema(), opaque_id, args.force).await?;
     delete::wait_until_confirmed(context, revision).await?;
     subscriptions::forget_deleted(&context.catalog, opaque_id).await?;
+    if let Some(relation) = snapshot.relation_of(opaque_id)
+        && let Err(error) = unpublish(context, relation).await
+    {
+        warn(&format!("its table stays in the publication, where its changes are passed over: {error:#}"));
+    }
     answer(&format!("Integration {opaque_id} ({}) was removed.", integration.service_name))
+}
+
+/// After the tombstone is recorded: the daemon knows what to make of the table's changes until it is out, and if it stays.
+async fn unpublish(context: &Context<'_>, relation: &Relation) -> anyhow::Result<()> {
+    let source = context.settings.sources().iter().find(|source| source.name() == relation.source);
+    let source = source.with_context(|| format!("the config has no source {}", relation.source))?;
+    let client = connect_source(source).await?;
+    Ok(upkeep::take_out(&client, source, relation.oid).await?)
 }

@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use super::context::{connect_catalog, connect_source};
 use super::failure::{hint, tell};
 use super::integrations::rfc3339;
-use super::output::{answer, answer_text, complain};
+use super::output::{answer, answer_text};
 use super::table;
 use crate::catalog::health::{self, Progress, SubscriptionHealth};
 use crate::catalog::leases::{self, Lease};

@@ -31,8 +31,8 @@ impl Note {
     }
 
     /// A thing that was made now, or was there.
-    pub(super) fn made(made: bool, what: &str) -> Self {
-        if made { Self::Done(format!("made {what}")) } else { Self::Found(format!("{what} is there")) }
+    pub(super) fn made(made: bool, what: &str, found: &str) -> Self {
+        if made { Self::Done(format!("made {what}")) } else { Self::Found(format!("{what} {found}")) }
     }
 }
 

@@ -66,11 +66,12 @@ async fn prepare_catalog(catalog: &mut Client, schema: &str, report: Report<'_>)
     if migrated.made_schema {
         made::record(catalog, "schema", "", "notifications", "{}").await?;
     }
-    report(Note::made(migrated.made_schema, "schema notifications"));
+    report(Note::made(migrated.made_schema, "schema notifications", "is there"));
     for name in &migrated.applied {
         report(Note::done(format!("applied migration {name}")));
     }
     let made_tables = own_tables::make_missing(catalog, schema).await?;
-    report(Note::made(made_tables, &format!("tables organizations and service_integrations in schema {schema}")));
+    let tables = format!("tables organizations and service_integrations in schema {schema}");
+    report(Note::made(made_tables, &tables, "are there"));
     Ok(())
 }

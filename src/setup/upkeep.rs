@@ -154,6 +154,20 @@ async fn complete_those_that_are(
     Ok(notes)
 }
 
+/// Takes the table of a removed integration out of the publication, if it is in it.
+///
+/// # Errors
+/// Where the database fails or refuses.
+pub async fn take_out(source: &Client, settings: &SourceSettings, oid: u32) -> Result<(), SetupError> {
+    let state = publication::publication_state(source, settings.publication()).await?;
+    let Some(table) = state.and_then(|state| state.tables.into_iter().find(|table| table.oid == oid)) else {
+        return Ok(());
+    };
+    let mut changes = TableChanges::default();
+    changes.take_out_of(settings.publication(), &table.schema, &table.name);
+    Ok(changes.run(source).await?)
+}
+
 /// An integration of the source, or a published table that has lost its integration.
 enum Subject<'a> {
     Integration(&'a Integration, Option<&'a Relation>),

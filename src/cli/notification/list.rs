@@ -10,7 +10,7 @@ use crate::model::{Scope, Subscription, SubscriptionState};
 
 /// How to list.
 #[derive(Args, Debug)]
-pub(super) struct ListArgs {
+pub(in super::super) struct ListArgs {
     /// The form of the list
     #[arg(long, value_enum, default_value_t)]
     format: Format,
