@@ -73,11 +73,18 @@ impl SourceSetup<'_> {
             Some(record) => assess::discord(self.settings, &record, found),
             None => None,
         };
-        match discord {
-            Some(Discord::OtherServer { .. }) if self.accept.server => Ok(discord),
-            Some(Discord::OtherServer { .. }) => self.refuse(discord),
-            Some(_) if self.accept.gap => Ok(discord),
-            discord => self.refuse(discord),
+        let accepted = match &discord {
+            None => return Ok(None),
+            Some(Discord::OtherServer { .. }) => self.accept.server,
+            Some(_) => self.accept.gap,
+        };
+        if !accepted {
+            return self.refuse(discord);
+        }
+        // The slot will be dropped, which must not fail half way because a daemon still reads from it.
+        match &found.slot {
+            Some(slot) if slot.active_pid.is_some() => slot.check(database).map(|()| discord).map_err(Into::into),
+            _ => Ok(discord),
         }
     }
 
@@ -206,6 +213,11 @@ impl SourceSetup<'_> {
             return Ok(());
         }
         match &found.slot {
+            Some(slot) if slot.invalidation.is_some() && self.accept.gap => {
+                beginning.lsn = slot::make_anew(source, name).await?;
+                self.record_slot().await?;
+                report(Note::done(format!("made slot {name} anew at {}: the old one was invalidated", beginning.lsn)));
+            }
             Some(slot) => {
                 beginning.lsn = slot::adopt(source, slot, database).await?;
                 report(Note::done(format!("adopted slot {name} from {} on", beginning.lsn)));
