@@ -1,3 +1,4 @@
 //! (being built)
 
 pub mod demo;
+pub mod serve;

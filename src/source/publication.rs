@@ -7,7 +7,8 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::quote::identifier;
+use postgres_protocol::escape::escape_identifier as identifier;
+
 use super::table::Table;
 use crate::postgres::PostgresError;
 
