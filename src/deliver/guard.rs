@@ -150,7 +150,7 @@ impl NetworkGuard {
             Host::Ipv4(address) => self.judge(address.into(), plain_http)?,
             Host::Ipv6(address) => self.judge(address.into(), plain_http)?,
             Host::Domain(name) => match tokio::net::lookup_host((name, 0)).await {
-                Ok(addresses) => addresses.try_for_each(|address| self.judge(address.ip(), plain_http))?,
+                Ok(mut addresses) => addresses.try_for_each(|address| self.judge(address.ip(), plain_http))?,
                 Err(error) => return Ok(GuardVerdict::Unresolved(error)),
             },
         }
