@@ -3,6 +3,7 @@
 
 mod support;
 
+mod commands;
 mod connection;
 mod delivery;
 mod demo;

@@ -34,16 +34,16 @@ async fn put(client: &Client, relation: &Relation, statement: &str) -> Result<bo
     Ok(written.is_some())
 }
 
-/// Records that the table is in the publication, and from which transaction on it is complete.
+/// Records that the table is in the publication, and from which transaction on it is complete. Returns whether it is still
+/// recorded as being published.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn added(client: &Client, source: &str, oid: u32, publishing_xid: i64) -> Result<(), CatalogError> {
+pub async fn added(client: &Client, source: &str, oid: u32, publishing_xid: i64) -> Result<bool, CatalogError> {
     let statement = "written AS (
         UPDATE notifications.relations SET publishing_xid = $3
         WHERE source = $1 AND relation_oid = $2 AND state = 'publishing' RETURNING 1)";
-    revision::write_one(client, statement, &[&source, &oid, &publishing_xid]).await?;
-    Ok(())
+    Ok(revision::write_one(client, statement, &[&source, &oid, &publishing_xid]).await?.is_some())
 }
 
 /// Records that the table is complete: every transaction that was open when it was added has ended.

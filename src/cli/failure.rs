@@ -7,7 +7,9 @@ use super::output::complain;
 use crate::catalog::CatalogError;
 use crate::config::ConfigError;
 use crate::deliver::guard::GuardError;
+use crate::demo::DemoError;
 use crate::model::SigningSecretError;
+use crate::pipeline::PipelineError;
 use crate::postgres::PostgresError;
 use crate::setup::SetupError;
 use crate::source::SourceError;
@@ -58,12 +60,14 @@ fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         return Some(advice.hint.clone());
     }
     None.or_else(|| error.downcast_ref::<ConfigError>()?.hint().map(str::to_owned))
+        .or_else(|| error.downcast_ref::<PipelineError>()?.hint())
         .or_else(|| error.downcast_ref::<SetupError>()?.hint())
         .or_else(|| error.downcast_ref::<CatalogError>()?.hint())
         .or_else(|| error.downcast_ref::<SourceError>()?.hint())
         .or_else(|| error.downcast_ref::<PostgresError>()?.hint())
         .or_else(|| error.downcast_ref::<GuardError>()?.hint())
         .or_else(|| error.downcast_ref::<SigningSecretError>()?.hint().map(str::to_owned))
+        .or_else(|| error.downcast_ref::<DemoError>()?.hint().map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -73,9 +77,9 @@ mod tests {
 
     #[test]
     fn the_outermost_hint_counts() {
-        let error = Err::<(), _>(CatalogError::NotSetUp(None)).context("no list").unwrap_err();
+        let error = Err::<(), _>(SetupError::from(CatalogError::NotSetUp(None))).context("no list").unwrap_err();
         assert_eq!(hint(&error).as_deref(), Some("run `webhookdb setup`"));
-        let error = error.context(Advice::new("no", "try again"));
-        assert_eq!(hint(&error).as_deref(), Some("try again"));
+        assert_eq!(hint(&Advice::new("no", "try again").into()).as_deref(), Some("try again"));
+        assert_eq!(hint(&anyhow::anyhow!("no")), None);
     }
 }

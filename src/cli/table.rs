@@ -92,7 +92,7 @@ mod tests {
         let rows = [row(["54ca14e3c55e", "https://example.com"]), row(["27a6a8921777", "https://x.de"])];
         assert_eq!(
             render(&["ID", "URL"], rows.into_iter()),
-            "       ID                  URL\n  54ca14e3c55e   https://example.com\n  27a6a8921777   https://x.de\n"
+            "       ID                URL\n  54ca14e3c55e   https://example.com\n  27a6a8921777   https://x.de\n"
         );
     }
 

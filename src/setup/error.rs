@@ -1,7 +1,11 @@
 //! Why something could not be set up, and the way past it.
 
+use postgres_protocol::escape::escape_identifier;
+use tokio_postgres::error::SqlState;
+
 use super::identity::Unpublishable;
 use crate::catalog::CatalogError;
+use crate::config::PostgresUrl;
 use crate::model::Lsn;
 use crate::postgres::PostgresError;
 use crate::source::SourceError;
@@ -21,6 +25,17 @@ pub enum SetupError {
         /// `the catalog`, or the source by its name.
         what: String,
         /// Why.
+        #[source]
+        source: PostgresError,
+    },
+    /// The role lacks a right that `setup` needs.
+    #[error("the role may not {what}")]
+    MissingRight {
+        /// What it may not do.
+        what: &'static str,
+        /// What gives it the right.
+        grant: String,
+        /// What the server said.
         #[source]
         source: PostgresError,
     },
@@ -187,6 +202,9 @@ impl SetupError {
             Self::Catalog(error) => return error.hint(),
             Self::Source(error) => return error.hint(),
             Self::Connect { source: error, .. } => return error.hint(),
+            Self::MissingRight { grant, .. } => {
+                format!("run as the owner: {grant}; or let a DBA run what `webhookdb setup --sql` prints")
+            }
             Self::Server { remedy, .. } => remedy.clone(),
             Self::NotSetUp(_) | Self::PublicationMissing { .. } => "run `webhookdb setup`".to_owned(),
             Self::PublicationUnfit { .. } => "name another publication in the config; setup makes it".to_owned(),
@@ -211,6 +229,15 @@ impl SetupError {
             _ => true,
         }
     }
+}
+
+/// Names the right and the grant, where an error says that a right is missing.
+pub(super) fn explain_right(error: PostgresError, what: &'static str, object: &str, url: &PostgresUrl) -> SetupError {
+    if error.sqlstate() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return error.into();
+    }
+    let grant = format!("GRANT CREATE ON {object} TO {}", escape_identifier(&url.user));
+    SetupError::MissingRight { what, grant, source: error }
 }
 
 impl From<PostgresError> for SetupError {

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::SetupError;
 use super::identity::{self, Hazard, IdentityPlan};
-use crate::catalog::{self, Integration, Relation, RelationState, made, relations};
+use crate::catalog::{Integration, Relation, RelationState, made, relations};
 use crate::config::SourceSettings;
 use crate::source::publication::{self, NewIdentity, TableChanges};
 use crate::source::table::{self, Table};
@@ -35,15 +35,20 @@ impl Publisher<'_> {
         let Some(table) = table::table(self.source, candidate.oid).await? else { return Err(no_table(candidate)) };
         let leaves = table::tables(self.source, &table.leaves).await?;
         let plan = self.plan(&table, &leaves).await?;
+        let relation = self.relation(candidate, &table);
         // The router refuses a published table that it does not know: so the record comes first, and is committed.
-        relations::announce(self.catalog, &self.relation(candidate, &table)).await?;
+        let announced = relations::announce(self.catalog, &relation).await?;
         let done = self.alter(&table, &leaves, plan).await;
-        if done.as_ref().is_err_and(SetupError::is_refusal) {
+        if announced && done.as_ref().is_err_and(SetupError::is_refusal) {
             self.withdraw(candidate).await?;
         }
         let hazards = done?;
         let publishing_xid = publication::next_xid(self.source).await?;
-        relations::added(self.catalog, self.settings.name(), table.oid, publishing_xid).await?;
+        if !relations::added(self.catalog, self.settings.name(), table.oid, publishing_xid).await? {
+            // Another upkeep, at work on the same table, failed and withdrew the record, or has completed it.
+            relations::announce(self.catalog, &relation).await?;
+            relations::added(self.catalog, self.settings.name(), table.oid, publishing_xid).await?;
+        }
         Ok(hazards)
     }
 
@@ -64,12 +69,14 @@ impl Publisher<'_> {
         }
     }
 
-    /// A record of ours that is not complete yet stays: another upkeep may be at work on it.
-    async fn withdraw(&self, candidate: &Candidate<'_>) -> Result<(), catalog::CatalogError> {
-        match candidate.before {
-            Some(before) if before.state.is_live() => Ok(()),
-            before => relations::withdraw(self.catalog, self.settings.name(), candidate.oid, before).await,
+    /// Another upkeep may be at work on the same table: what it has published stays recorded.
+    async fn withdraw(&self, candidate: &Candidate<'_>) -> Result<(), SetupError> {
+        let state = publication::publication_state(self.source, self.settings.publication()).await?;
+        if state.is_some_and(|state| state.tables.iter().any(|table| table.oid == candidate.oid)) {
+            return Ok(());
         }
+        let before = candidate.before.filter(|before| !before.state.is_live());
+        Ok(relations::withdraw(self.catalog, self.settings.name(), candidate.oid, before).await?)
     }
 
     async fn alter(&self, table: &Table, leaves: &[Table], plan: IdentityPlan) -> Result<Vec<Hazard>, SetupError> {

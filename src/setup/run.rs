@@ -1,12 +1,14 @@
 //! `setup` from one end to the other: catalog, publication, identities, slot, checkpoint, in this order and no other.
 
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::SetupError;
+use super::error::explain_right;
 use super::report::{Note, Report};
 use super::source_setup::SourceSetup;
-use crate::catalog::{made, migrations, own_tables};
-use crate::config::{PostgresUrl, Settings};
+use crate::catalog::{CatalogError, made, migrations, own_tables};
+use crate::config::{CatalogSettings, PostgresUrl, Settings};
 use crate::postgres::{self, PostgresError};
 
 /// What `setup` calls itself in pg_stat_activity.
@@ -32,7 +34,7 @@ pub struct Accept {
 pub async fn run(settings: &Settings, accept: Accept, report: Report<'_>) -> Result<(), SetupError> {
     let mut catalog = connect(settings.catalog().url(), "the catalog").await?;
     lock(&catalog).await?;
-    prepare_catalog(&mut catalog, settings.catalog().schema(), report).await?;
+    prepare_catalog(&mut catalog, settings.catalog(), report).await?;
     let default_source = settings.sources().first().map_or("", |source| source.name());
     for source in settings.sources() {
         let setup = SourceSetup {
@@ -61,8 +63,15 @@ pub(super) async fn lock(catalog: &Client) -> Result<(), PostgresError> {
     Ok(catalog.batch_execute(&script).await?)
 }
 
-async fn prepare_catalog(catalog: &mut Client, schema: &str, report: Report<'_>) -> Result<(), SetupError> {
-    let migrated = migrations::migrate(catalog).await?;
+async fn prepare_catalog(
+    catalog: &mut Client,
+    settings: &CatalogSettings,
+    report: Report<'_>,
+) -> Result<(), SetupError> {
+    let (url, schema) = (settings.url(), settings.schema());
+    let database = format!("DATABASE {}", escape_identifier(&url.database));
+    let migrated = migrations::migrate(catalog).await;
+    let migrated = migrated.map_err(|error| explain(error, "make the schema notifications", &database, url))?;
     if migrated.made_schema {
         made::record(catalog, "schema", "", "notifications", "{}").await?;
     }
@@ -70,8 +79,17 @@ async fn prepare_catalog(catalog: &mut Client, schema: &str, report: Report<'_>)
     for name in &migrated.applied {
         report(Note::done(format!("applied migration {name}")));
     }
-    let made_tables = own_tables::make_missing(catalog, schema).await?;
+    let quoted_schema = format!("SCHEMA {}", escape_identifier(schema));
+    let made_tables = own_tables::make_missing(catalog, schema).await;
+    let made_tables = made_tables.map_err(|error| explain(error, "make tables there", &quoted_schema, url))?;
     let tables = format!("tables organizations and service_integrations in schema {schema}");
     report(Note::made(made_tables, &tables, "are there"));
     Ok(())
+}
+
+fn explain(error: CatalogError, what: &'static str, object: &str, url: &PostgresUrl) -> SetupError {
+    match error {
+        CatalogError::Postgres(error) => explain_right(error, what, object, url),
+        error => error.into(),
+    }
 }

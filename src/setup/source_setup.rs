@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::assess::{self, Found};
-use super::error::{Discord, SetupError};
+use super::error::{Discord, SetupError, explain_right};
 use super::report::{Note, Report};
 use super::run::{Accept, connect};
 use super::upkeep::{self, UpkeepNote};
@@ -100,7 +101,10 @@ impl SourceSetup<'_> {
             publication_hazards(name, publication).into_iter().for_each(report);
             return Ok(publication.oid);
         }
-        publication::create_empty(source, name).await?;
+        let database = format!("DATABASE {}", escape_identifier(&self.settings.url().database));
+        publication::create_empty(source, name)
+            .await
+            .map_err(|error| explain_right(error, "make a publication", &database, self.settings.url()))?;
         made::record(self.catalog, "publication", self.settings.name(), name, "{}").await?;
         report(Note::done(format!("made publication {name}")));
         match publication::publication_state(source, name).await? {
