@@ -13,5 +13,6 @@ mod harness;
 mod interoperability;
 mod recovery;
 mod replication;
+mod setup;
 mod startup_errors;
 mod types;
