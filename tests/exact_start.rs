@@ -21,7 +21,8 @@ async fn one_created_while_the_daemon_is_down_and_far_behind_gets_every_later_ch
     let mut ids = external_ids(&new.wait_for_id("ch_last").await);
     let mut expected: Vec<String> = (501..=600).map(|n| format!("ch_{n}")).collect();
     expected.extend(["ch_just_after".into(), "ch_last".into()]);
-    (ids.sort(), expected.sort());
+    ids.sort();
+    expected.sort();
     assert_eq!(ids, expected);
     drop(daemon);
 }

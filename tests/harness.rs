@@ -18,6 +18,7 @@ async fn an_upsert_that_is_not_newer_changes_nothing() {
     for table in [CHARGES, CUSTOMERS, ISSUES, MESSAGES, EVENTS] {
         database.execute(table.create).await;
     }
+    database.execute(include_str!("fixtures/rows_of_each_table.sql")).await;
     fixtures::upsert_charge(database.client(), "ch_1", 100, 10).await;
     fixtures::upsert_charge(database.client(), "ch_1", 200, 10).await;
     assert_eq!(fixtures::to_jsonb(&database, &CHARGES, "ch_1").await["amount"], 100);
@@ -64,7 +65,7 @@ async fn a_server_that_asks_for_passwords_refuses_without() {
 #[ignore = "the child process of the next test"]
 fn child_that_owns_a_server() {
     let server = ThrowawayPostgres::create(PostgresOptions::default()).expect("a server");
-    println!("directory={}", server.socket_directory().display());
+    println!("directory={}", server.directory().display());
     std::thread::sleep(PATIENCE);
 }
 

@@ -1,9 +1,11 @@
 //! The behaviour of the real binary against a real Postgres and real HTTP endpoints; `support` is the harness.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the test runner captures what tests print")]
 
 mod support;
 
 mod connection;
 mod delivery;
+mod demo;
 mod exact_start;
 mod faults;
 mod harness;
@@ -11,3 +13,4 @@ mod interoperability;
 mod recovery;
 mod replication;
 mod startup_errors;
+mod types;

@@ -4,6 +4,7 @@ SELECT json_build_object(
     'all_tables', p.puballtables,
     'via_partition_root', p.pubviaroot,
     'complete', p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
+    'owned', pg_catalog.pg_has_role(p.pubowner, 'USAGE'),
     'tables', (
         SELECT coalesce(json_agg(json_build_object(
             'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname) ORDER BY c.oid), '[]')

@@ -1,1 +1,8 @@
-//! (being built)
+//! What the operator sees of a running daemon: health, readiness, metrics.
+
+mod http;
+pub mod metrics;
+mod readiness;
+
+pub use http::{AdminError, serve};
+pub use readiness::{Readiness, SourceState};

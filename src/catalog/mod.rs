@@ -1,6 +1,8 @@
 //! Organizations, integrations and subscriptions in Postgres: read in one snapshot, written so that every daemon hears.
 
 mod error;
+pub mod health;
+mod index;
 pub mod integrations;
 pub mod leases;
 pub mod made;
@@ -16,5 +18,6 @@ pub mod subscriptions;
 pub mod test_requests;
 
 pub use error::CatalogError;
+pub use index::{CatalogIndex, Route, TableRoute};
 pub use revision::{CATALOG_CHANGED, CHANNEL, TEST_REQUESTED};
-pub use snapshot::{Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load};
+pub use snapshot::{Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load, tables_before_setup};

@@ -102,3 +102,38 @@ pub async fn seen_as(client: &Client, relation: &Relation) -> Result<(), Catalog
     revision::write_one(client, statement, &[source, oid, schema_name, table_name, primary_key, remote_key]).await?;
     Ok(())
 }
+
+/// A table that is in the publication, but not complete yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publishing {
+    /// The table's OID.
+    pub oid: u32,
+    /// Transactions below this one may be missing in part.
+    pub xid: i64,
+    /// `schema.name` when last seen.
+    pub table: String,
+}
+
+/// The tables of a source that are in the publication, but not complete yet.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn publishing(client: &Client, source: &str) -> Result<Vec<Publishing>, CatalogError> {
+    let statement = "SELECT relation_oid, publishing_xid, schema_name || '.' || table_name
+                     FROM notifications.relations
+                     WHERE source = $1 AND state = 'publishing' AND publishing_xid IS NOT NULL ORDER BY relation_oid";
+    let rows = client.query(statement, &[&source]).await?;
+    rows.iter()
+        .map(|row| Ok(Publishing { oid: row.try_get(0)?, xid: row.try_get(1)?, table: row.try_get(2)? }))
+        .collect()
+}
+
+/// Forgets every table of a source whose server was replaced: its OIDs mean nothing there, and its log is not read again.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn forget_all(client: &Client, source: &str) -> Result<(), CatalogError> {
+    let statement = "written AS (DELETE FROM notifications.relations WHERE source = $1 RETURNING 1)";
+    revision::write_one(client, statement, &[&source]).await?;
+    Ok(())
+}

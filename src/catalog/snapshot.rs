@@ -314,3 +314,13 @@ impl TryFrom<SubscriptionItem> for Subscription {
         })
     }
 }
+
+/// Schema and name of the integrations' tables in a database where WebhookDB is, but `setup` has not been run yet.
+///
+/// # Errors
+/// Where the database fails, or there are no integrations' tables either.
+pub async fn tables_before_setup(client: &Client, schema: &str) -> Result<Vec<(String, String)>, CatalogError> {
+    let statement = include_str!("../../sql/catalog/tables_before_setup.sql");
+    let rows = client.query(&statement.replace("{schema}", &escape_identifier(schema)), &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}

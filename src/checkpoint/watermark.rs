@@ -76,6 +76,10 @@ impl Watermark {
     /// A transaction was read to its end. `anchor` is it, where it held something published.
     pub fn commit(&mut self, end_lsn: Lsn, anchor: Option<Anchor>) {
         self.read = None;
+        if end_lsn <= self.latest().flush_lsn {
+            // An empty transaction that is read again.
+            return;
+        }
         let anchor = anchor.or_else(|| self.latest().anchor.clone());
         self.mark(ResumePoint { anchor, ..ResumePoint::at(end_lsn) });
     }
@@ -139,7 +143,9 @@ impl Watermark {
 
     fn advance(&mut self) {
         let lowest = self.open.first_key_value().map_or(self.next, |(ticket, _)| *ticket);
-        while let Some(mark) = self.marks.pop_front_if(|mark| mark.before <= lowest) {
+        while self.marks.front().is_some_and(|mark| mark.before <= lowest)
+            && let Some(mark) = self.marks.pop_front()
+        {
             debug_assert!(mark.point.flush_lsn >= self.reached.flush_lsn, "the watermark never goes back");
             self.reached = mark.point;
         }

@@ -150,9 +150,7 @@ impl NetworkGuard {
             Host::Ipv4(address) => self.judge(address.into(), plain_http)?,
             Host::Ipv6(address) => self.judge(address.into(), plain_http)?,
             Host::Domain(name) => match tokio::net::lookup_host((name, 0)).await {
-                Ok(addresses) => {
-                    addresses.map(|address| self.judge(address.ip(), plain_http)).collect::<Result<_, _>>()?
-                }
+                Ok(mut addresses) => addresses.try_for_each(|address| self.judge(address.ip(), plain_http))?,
                 Err(error) => return Ok(GuardVerdict::Unresolved(error)),
             },
         }

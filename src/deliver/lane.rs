@@ -18,7 +18,7 @@ pub use super::order::EntryId;
 
 use super::RetryPolicy;
 use super::order::Order;
-use crate::model::{Body, Event, Position, RowKeys};
+use crate::model::{Body, Event, Position};
 
 /// What bounds a lane.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::postgres::ThrowawayError;
+use super::throwaway_error::ThrowawayError;
 
 /// The directory that holds `initdb` and `postgres`.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,9 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, geteuid};
+use nix::unistd::Pid;
 
+use super::account::{Account, hand_over, private_directory};
 use super::binaries::Binaries;
+use super::options::PostgresOptions;
+use super::throwaway_error::{ThrowawayError, io_error};
 use super::watchdog::Watchdog;
 
 /// A start that includes the recovery of a crashed test database takes a second or two on a busy machine.
@@ -27,8 +29,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 /// Below the kernel's range for outgoing connections, so that no client takes the port while the server restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// A Unix socket's path may be 103 bytes long on macOS; the directory's own name and the socket's take under 50.
-const SOCKET_DIRECTORY_BYTES_MAX: usize = 50;
 
 /// What a throwaway server has by default; options come after these and win.
 const SETTINGS: [(&str, &str); 10] = [
@@ -43,115 +43,6 @@ const SETTINGS: [(&str, &str); 10] = [
     ("log_line_prefix", "%m [%p] %q%a@%d "),
     ("log_checkpoints", "off"),
 ];
-
-/// Why there is no throwaway server.
-#[derive(Debug, thiserror::Error)]
-pub enum ThrowawayError {
-    /// Neither in `PATH` nor in any usual place.
-    #[error("no PostgreSQL server was found on this machine")]
-    NoBinaries,
-    /// `PG_BIN` is set, and wrong.
-    #[error("PG_BIN is {}, which does not hold initdb and postgres", directory.display())]
-    NotInPgBin {
-        /// What it says.
-        directory: PathBuf,
-    },
-    /// Root, without an account to run the server under.
-    #[error("Postgres refuses to run as root, and there is no user `postgres` or `nobody` to run it under")]
-    NoAccount,
-    /// The directory, a process or a file could not be made.
-    #[error("can't {action}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// `initdb` failed.
-    #[error("initdb failed:\n{output}")]
-    Initdb {
-        /// What it said.
-        output: String,
-    },
-    /// The server ended at once, or never got ready.
-    #[error("the throwaway Postgres did not start; its log ends with:\n{log}")]
-    NotStarted {
-        /// The last lines of its log.
-        log: String,
-    },
-    /// The server did not stop in time and was killed.
-    #[error("the throwaway Postgres did not stop within {} s", STOP_TIMEOUT.as_secs())]
-    NotStopped,
-}
-
-impl ThrowawayError {
-    /// What to do about it.
-    #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoBinaries => Some(
-                "install one (Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
-                 macOS: `brew install postgresql`), or run scripts/install-postgres, or say where it is with PG_BIN=/path/to/bin",
-            ),
-            Self::NotInPgBin { .. } => {
-                Some("name the directory of the server's programs, e.g. PG_BIN=/usr/lib/postgresql/17/bin")
-            }
-            Self::NoAccount => Some("run this as an ordinary user"),
-            _ => None,
-        }
-    }
-}
-
-fn io_error(action: &'static str) -> impl FnOnce(io::Error) -> ThrowawayError {
-    move |source| ThrowawayError::Io { action, source }
-}
-
-/// The unprivileged user that the server runs under where this process is root.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Account {
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    /// None is needed where this process is unprivileged itself.
-    fn for_server() -> Result<Option<Self>, ThrowawayError> {
-        if !geteuid().is_root() {
-            return Ok(None);
-        }
-        let known = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).ok().flatten());
-        let user = known.filter(|user| !user.uid.is_root()).ok_or(ThrowawayError::NoAccount)?;
-        Ok(Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
-    }
-
-    pub(super) fn apply(&self, command: &mut Command) {
-        command.uid(self.uid).gid(self.gid);
-    }
-}
-
-/// What a server should have beyond the defaults.
-#[derive(Clone, Debug, Default)]
-pub struct PostgresOptions {
-    superuser_password: Option<String>,
-    settings: Vec<(String, String)>,
-}
-
-impl PostgresOptions {
-    /// Sets a parameter of `postgresql.conf`; the last word on a name wins, over the defaults too.
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        self.settings.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Asks everybody for a password (SCRAM-SHA-256) instead of trusting everybody; this is the superuser's.
-    #[must_use]
-    pub fn superuser_password(mut self, password: &str) -> Self {
-        self.superuser_password = Some(password.to_owned());
-        self
-    }
-}
 
 /// How a server is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,8 +75,10 @@ impl ThrowawayPostgres {
         let binaries = Binaries::find()?;
         let account = Account::for_server()?;
         let directory = private_directory(account.as_ref())?;
-        let watchdog = Watchdog::start(&directory, account.as_ref())
+        let watchdog = Watchdog::start(directory.path(), account.as_ref())
             .map_err(io_error("start a shell to clean up after Postgres"))?;
+        // From here on it is the watchdog's to remove.
+        let directory = directory.keep();
         let postmaster = Mutex::new(None);
         let mut server = Self { binaries, account, directory, port: 0, options, postmaster, watchdog };
         server.initdb()?;
@@ -218,10 +111,16 @@ impl ThrowawayPostgres {
         self.directory.join("data")
     }
 
+    /// Its own directory, gone with the server: the data and the log are in it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The directory of the Unix socket.
     #[must_use]
     pub fn socket_directory(&self) -> &Path {
-        &self.directory
+        self.directory()
     }
 
     /// The last lines of the server's log.
@@ -248,8 +147,13 @@ impl ThrowawayPostgres {
     /// # Errors
     /// Where it does not get ready.
     pub fn start(&self) -> Result<(), ThrowawayError> {
-        let attempts = std::iter::repeat_with(|| self.start_once(self.port)).take(START_ATTEMPTS as usize);
-        self.first_success(attempts)
+        for _ in 0..START_ATTEMPTS {
+            if self.start_once(self.port)? {
+                return Ok(());
+            }
+            thread::sleep(POLL * 10);
+        }
+        Err(self.not_started())
     }
 
     /// Stops the server in this mode and waits until it is gone. Does nothing where it is not running.
@@ -325,19 +229,6 @@ impl ThrowawayPostgres {
             if self.start_once(self.port)? {
                 return Ok(());
             }
-        }
-        Err(self.not_started())
-    }
-
-    fn first_success(
-        &self,
-        attempts: impl Iterator<Item = Result<bool, ThrowawayError>>,
-    ) -> Result<(), ThrowawayError> {
-        for attempt in attempts {
-            if attempt? {
-                return Ok(());
-            }
-            thread::sleep(POLL * 10);
         }
         Err(self.not_started())
     }
@@ -418,24 +309,6 @@ impl Drop for ThrowawayPostgres {
         // The watchdog has done it, unless somebody killed the watchdog.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// A directory that only the server's account may enter, in a place short enough for a socket.
-fn private_directory(account: Option<&Account>) -> Result<PathBuf, ThrowawayError> {
-    let usual = std::env::temp_dir();
-    let parent = if usual.as_os_str().len() > SOCKET_DIRECTORY_BYTES_MAX { PathBuf::from("/tmp") } else { usual };
-    let made = tempfile::Builder::new()
-        .prefix("webhookdb-pg-")
-        .permissions(PermissionsExt::from_mode(0o700))
-        .tempdir_in(parent);
-    let directory = made.map_err(io_error("make a temporary directory"))?;
-    hand_over(directory.path(), account)?;
-    Ok(directory.keep())
-}
-
-fn hand_over(path: &Path, account: Option<&Account>) -> Result<(), ThrowawayError> {
-    let Some(Account { uid, gid }) = account else { return Ok(()) };
-    chown(path, Some(*uid), Some(*gid)).map_err(io_error("hand a file over to the account of Postgres"))
 }
 
 fn free_port() -> io::Result<u16> {

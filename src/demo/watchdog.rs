@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::postgres::Account;
+use super::account::Account;
 
 const SCRIPT: &str = include_str!("watchdog.sh");
 

@@ -11,7 +11,7 @@ mod subscription;
 
 pub use change::{Operation, RowKey, RowKeys};
 pub use event::{Body, Event};
-pub use id::{EventId, SubscriptionId};
+pub use id::{EventId, ParseSubscriptionIdError, SubscriptionId};
 pub use lsn::{Lsn, ParseLsnError};
 pub use position::Position;
 pub use secret::Secret;

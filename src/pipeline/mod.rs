@@ -1,1 +1,20 @@
-//! (being built)
+//! The only room that knows every stage: it wires them, supervises them and drains them.
+
+mod catalog_watch;
+mod checkpointer;
+mod error;
+mod fence;
+mod intake;
+mod lane_task;
+mod lanes;
+mod lease;
+mod progress;
+mod run;
+mod session;
+mod source_task;
+mod stats;
+mod tests_asked;
+mod upkeep;
+
+pub use error::PipelineError;
+pub use run::run;

@@ -1,1 +1,21 @@
-//! Everything that `setup` does.
+//! Everything that `setup` does, and the upkeep of the publication that `notification create` and the daemon share with it.
+
+mod assess;
+mod checks;
+mod error;
+mod identity;
+mod publish;
+mod report;
+mod run;
+mod script;
+mod slot;
+mod source_setup;
+mod undo;
+pub mod upkeep;
+
+pub use error::{Discord, SetupError};
+pub use identity::{Hazard, Unpublishable};
+pub use report::{Note, Report};
+pub use run::{Accept, run};
+pub use script::fill_in;
+pub use undo::drop_all;

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::publication::literal;
+use super::quote::literal;
 use crate::model::SubscriptionId;
 use crate::postgres::PostgresError;
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Deserialize;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+
+use postgres_protocol::escape::escape_identifier as identifier;
 
 use super::table::Table;
 use crate::postgres::PostgresError;
@@ -29,6 +30,8 @@ pub struct PublicationState {
     pub via_partition_root: bool,
     /// Whether it publishes inserts, updates, deletes and truncates.
     pub complete: bool,
+    /// Whether this role may alter it.
+    pub owned: bool,
     /// What it publishes now.
     pub tables: Vec<PublishedTable>,
 }
@@ -59,8 +62,7 @@ pub async fn publication_state(client: &Client, name: &str) -> Result<Option<Pub
 /// # Errors
 /// Where the database fails or refuses.
 pub async fn create_empty(client: &Client, name: &str) -> Result<(), PostgresError> {
-    let name = escape_identifier(name);
-    let statement = format!("CREATE PUBLICATION {name} WITH (publish_via_partition_root = true)");
+    let statement = format!("CREATE PUBLICATION {} WITH (publish_via_partition_root = true)", identifier(name));
     Ok(client.batch_execute(&statement).await?)
 }
 
@@ -69,7 +71,7 @@ pub async fn create_empty(client: &Client, name: &str) -> Result<(), PostgresErr
 /// # Errors
 /// Where the database fails or refuses.
 pub async fn drop_publication(client: &Client, name: &str) -> Result<(), PostgresError> {
-    let statement = format!("DROP PUBLICATION IF EXISTS {}", escape_identifier(name));
+    let statement = format!("DROP PUBLICATION IF EXISTS {}", identifier(name));
     Ok(client.batch_execute(&statement).await?)
 }
 
@@ -105,7 +107,7 @@ impl TableChanges {
     pub fn set_identity(&mut self, schema: &str, name: &str, identity: &NewIdentity) {
         let identity = match identity {
             NewIdentity::Default => "DEFAULT".to_owned(),
-            NewIdentity::Index(index) => format!("USING INDEX {}", escape_identifier(index)),
+            NewIdentity::Index(index) => format!("USING INDEX {}", identifier(index)),
             NewIdentity::Full => "FULL".to_owned(),
             NewIdentity::Nothing => "NOTHING".to_owned(),
         };
@@ -114,13 +116,13 @@ impl TableChanges {
 
     /// Adds the table, and no table that inherits from it, to the publication.
     pub fn add_to(&mut self, publication: &str, table: &Table) {
-        let (publication, table) = (escape_identifier(publication), qualified(&table.schema, &table.name));
+        let (publication, table) = (identifier(publication), qualified(&table.schema, &table.name));
         self.0.push(format!("ALTER PUBLICATION {publication} ADD TABLE ONLY {table}"));
     }
 
     /// Takes the table out of the publication.
     pub fn take_out_of(&mut self, publication: &str, schema: &str, name: &str) {
-        let (publication, table) = (escape_identifier(publication), qualified(schema, name));
+        let (publication, table) = (identifier(publication), qualified(schema, name));
         self.0.push(format!("ALTER PUBLICATION {publication} DROP TABLE ONLY {table}"));
     }
 
@@ -141,6 +143,9 @@ impl TableChanges {
     /// # Errors
     /// Where the database fails or refuses, or a table stays locked.
     pub async fn run(&self, client: &Client) -> Result<(), PostgresError> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let mut attempts_left = LOCK_ATTEMPTS;
         loop {
             attempts_left -= 1;
@@ -165,7 +170,7 @@ fn is_lock_trouble(error: &tokio_postgres::Error) -> bool {
 
 /// `"schema"."name"`.
 pub(crate) fn qualified(schema: &str, name: &str) -> String {
-    format!("{}.{}", escape_identifier(schema), escape_identifier(name))
+    format!("{}.{}", identifier(schema), identifier(name))
 }
 
 /// A transaction id above that of every transaction that is open now.
@@ -243,11 +248,6 @@ pub async fn look_up(client: &Client, publication: &str, wanted: &[Wanted]) -> R
         });
     }
     Ok(look)
-}
-
-/// A literal for statements that take no parameters.
-pub(crate) fn literal(text: &str) -> String {
-    escape_literal(text)
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub struct Table {
     persistence: String,
     /// What an UPDATE or DELETE logs of the row before.
     pub identity: Identity,
+    /// Whether this role may alter it.
+    pub owned: bool,
     /// In the order of their numbers.
     pub columns: Vec<Column>,
     /// The unique, immediate, valid ones on plain columns and all rows.
@@ -231,6 +233,7 @@ pub(crate) mod tests {
             kind: "r".to_owned(),
             persistence: "p".to_owned(),
             identity: Identity::Default,
+            owned: true,
             columns: (1..).zip('a'..).take(columns).map(column).collect(),
             indexes: indexes.iter().map(index).collect(),
             partition_key: partition_key.to_vec(),

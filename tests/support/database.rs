@@ -153,7 +153,7 @@ async fn drop_database(cluster: &ThrowawayPostgres, name: &str) -> Result<(), to
     client.query(&format!("SELECT pg_terminate_backend(active_pid) {slots}"), &[&name]).await?;
     let deadline = Instant::now() + PATIENCE;
     let drop_slots = format!("SELECT pg_drop_replication_slot(slot_name) {slots} AND active_pid IS NULL");
-    while client.query(&format!("SELECT 1 {slots}"), &[&name]).await?.len() > 0 && Instant::now() < deadline {
+    while !client.query(&format!("SELECT 1 {slots}"), &[&name]).await?.is_empty() && Instant::now() < deadline {
         client.query(&drop_slots, &[&name]).await?;
     }
     client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await

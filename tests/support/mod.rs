@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod database;
+pub(crate) mod edge_values;
 pub(crate) mod fixtures;
 pub(crate) mod receiver;
 pub(crate) mod reply;

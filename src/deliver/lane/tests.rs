@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Lsn;
+use crate::model::{Lsn, RowKeys};
 
 const LIMITS: Limits = Limits {
     concurrency: 4,

@@ -1,0 +1,43 @@
+# `make demo` shows the main job, `make test` runs the tests. Both install what is missing, and say so before they do.
+
+# A toolchain that rustup has just installed is often not in PATH yet.
+CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint fmt clean ci postgres test-tools compiler
+
+help: ## Says what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: compiler ## Builds the program into target/debug/webhookdb
+	$(CARGO) build --locked
+
+demo: compiler ## Runs the main job, whole, on a throwaway Postgres of its own
+	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
+	$(CARGO) build --locked --bin webhookdb && $(CARGO) run --quiet --locked --bin webhookdb -- demo
+
+test: compiler test-tools ## Runs all tests
+	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && $(CARGO) test --locked
+
+lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-deny and shellcheck
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
+	else echo "cargo-deny is not installed: deny.toml was not checked" >&2; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* .ci/run; \
+	else echo "shellcheck is not installed: the scripts were not checked" >&2; fi
+
+fmt: ## Formats the code
+	$(CARGO) fmt
+
+clean: ## Removes everything that was built or installed under target/
+	$(CARGO) clean
+
+ci: ## What continuous integration runs: lint, then the commands of the README
+	.ci/run
+
+compiler:
+	@scripts/install-compiler
+
+test-tools:
+	@scripts/install-test-tools

@@ -1,0 +1,82 @@
+//! The names, labels and units of all metrics.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Bytes of log that the server has and that were not read yet, by source.
+pub const REPLICATION_LAG_BYTES: &str = "webhookdb_replication_lag_bytes";
+/// Seconds since the commit of the last change that was read, while there is more to read, by source.
+pub const REPLICATION_LAG_SECONDS: &str = "webhookdb_replication_lag_seconds";
+/// Bytes of log that the server keeps for the slot, by source.
+pub const SLOT_RETAINED_BYTES: &str = "webhookdb_slot_retained_bytes";
+/// Changes read from published tables, matched or not, by source and operation.
+pub const CHANGES_TOTAL: &str = "webhookdb_changes_total";
+/// Notifications that came to an end, by subscription and outcome (delivered, failed, discarded).
+pub const NOTIFICATIONS_TOTAL: &str = "webhookdb_notifications_total";
+/// Attempts, by subscription and outcome (ok, refused, timeout, connect, tls, redirect, guard).
+pub const ATTEMPTS_TOTAL: &str = "webhookdb_attempts_total";
+/// Seconds that one attempt took.
+pub const DELIVERY_DURATION_SECONDS: &str = "webhookdb_delivery_duration_seconds";
+/// Seconds from a commit to the endpoint's acceptance.
+pub const COMMIT_TO_DELIVERY_SECONDS: &str = "webhookdb_commit_to_delivery_seconds";
+/// Notifications that are held in memory or known to be in the outbox, by subscription.
+pub const PENDING_NOTIFICATIONS: &str = "webhookdb_pending_notifications";
+/// Bytes of notifications held in memory.
+pub const MEMORY_BYTES: &str = "webhookdb_memory_bytes";
+/// The log position below which everything is settled and recorded, by source.
+pub const CHECKPOINT_LSN: &str = "webhookdb_checkpoint_lsn";
+/// Replication connections that were made after the first, by source.
+pub const RECONNECTS_TOTAL: &str = "webhookdb_reconnects_total";
+/// Values that could not be read as their type and were sent as their text, by type.
+pub const VALUES_SENT_AS_TEXT_TOTAL: &str = "webhookdb_values_sent_as_text_total";
+/// Always 1; its label tells the version.
+pub const BUILD_INFO: &str = "webhookdb_build_info";
+
+/// From a millisecond on a fast network to the longest timeout that the config allows.
+const DURATION_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0];
+
+/// From a change that is sent at once to one that is given up after days.
+const COMMIT_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0,
+    86_400.0, 259_200.0,
+];
+
+/// Installs the recorder of this process.
+///
+/// # Errors
+/// Where there is one already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(DELIVERY_DURATION_SECONDS.into()), DURATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(COMMIT_TO_DELIVERY_SECONDS.into()), COMMIT_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+fn describe() {
+    describe_gauge!(REPLICATION_LAG_BYTES, Unit::Bytes, "Bytes of log that were not read yet");
+    describe_gauge!(
+        REPLICATION_LAG_SECONDS,
+        Unit::Seconds,
+        "Seconds since the commit of the last change that was read"
+    );
+    describe_gauge!(SLOT_RETAINED_BYTES, Unit::Bytes, "Bytes of log that the server keeps for the slot");
+    describe_counter!(CHANGES_TOTAL, "Changes read from published tables");
+    describe_counter!(NOTIFICATIONS_TOTAL, "Notifications that came to an end");
+    describe_counter!(ATTEMPTS_TOTAL, "Attempts to deliver");
+    describe_histogram!(DELIVERY_DURATION_SECONDS, Unit::Seconds, "Seconds that one attempt took");
+    describe_histogram!(
+        COMMIT_TO_DELIVERY_SECONDS,
+        Unit::Seconds,
+        "Seconds from a commit to the endpoint's acceptance"
+    );
+    describe_gauge!(PENDING_NOTIFICATIONS, "Notifications that are not delivered yet");
+    describe_gauge!(MEMORY_BYTES, Unit::Bytes, "Bytes of notifications held in memory");
+    describe_gauge!(CHECKPOINT_LSN, "The log position below which everything is settled");
+    describe_counter!(RECONNECTS_TOTAL, "Replication connections made after the first");
+    describe_counter!(VALUES_SENT_AS_TEXT_TOTAL, "Values that could not be read as their type");
+    describe_gauge!(BUILD_INFO, "The version that runs");
+}

@@ -1,0 +1,22 @@
+//! `webhookdb demo`: the main job, whole, on a throwaway Postgres of its own.
+
+use clap::Args;
+
+use crate::demo::{Demo, run as run_demo};
+
+/// Shows the main job on a throwaway Postgres: what arrives when rows change, and how fast.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Rows of the backfill
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rows: u32,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// Where something can't be started, or a notification is missing or does not verify.
+pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
+    let rows = usize::try_from(args.rows)?;
+    Ok(Box::pin(run_demo(Demo { rows })).await?)
+}

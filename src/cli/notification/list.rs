@@ -1,0 +1,53 @@
+//! `notification list`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::context::Context;
+use super::super::integrations::rfc3339;
+use super::super::table::{self, Format, Item};
+use crate::model::{Scope, Subscription, SubscriptionState};
+
+/// How to list.
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// The form of the list
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) async fn run(context: &Context<'_>, args: ListArgs) -> anyhow::Result<()> {
+    let snapshot = context.snapshot().await?;
+    let known = snapshot.subscriptions.iter().filter(|subscription| subscription.state != SubscriptionState::Deleted);
+    let items: Vec<Item> = known.map(item).collect();
+    let header = ["ID", "URL", "ASSOCIATED TYPE", "ASSOCIATED ID", "STATUS"];
+    let when_empty = "There are no notifications yet; `webhookdb notification create --help` shows how to create one.";
+    table::print(args.format, &header, &items, when_empty)
+}
+
+fn item(subscription: &Subscription) -> Item {
+    let id = subscription.opaque_id.to_string();
+    let (associated_type, associated_id) = match &subscription.scope {
+        Scope::Integration(opaque_id) => ("service_integration", opaque_id),
+        Scope::Organization(key) => ("organization", key),
+    };
+    let status = subscription.state.as_str();
+    let starts: serde_json::Map<_, _> =
+        subscription.starts.iter().map(|(source, lsn)| (source.clone(), lsn.to_string().into())).collect();
+    Item {
+        cells: vec![
+            id.clone(),
+            subscription.url.clone(),
+            associated_type.to_owned(),
+            associated_id.clone(),
+            status.to_owned(),
+        ],
+        json: json!({
+            "opaque_id": id, "deliver_to_url": subscription.url, "status": status,
+            "associated_type": associated_type, "associated_id": associated_id,
+            "created_at": rfc3339(subscription.created_at),
+        }),
+        // The secret is not among the fields that anybody is shown.
+        more: json!({"id": subscription.id, "starts": starts}),
+    }
+}

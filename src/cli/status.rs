@@ -1,0 +1,356 @@
+//! `webhookdb status`: one screen, with the daemon down too.
+
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::context::{connect_catalog, connect_source};
+use super::failure::{hint, tell};
+use super::integrations::rfc3339;
+use super::output::{answer, answer_text, complain};
+use super::table;
+use crate::catalog::health::{self, Progress, SubscriptionHealth};
+use crate::catalog::leases::{self, Lease};
+use crate::catalog::migrations;
+use crate::config::{Settings, SourceSettings};
+use crate::model::Lsn;
+use crate::source::SlotState;
+
+/// How to show it.
+#[derive(Args, Debug)]
+pub(super) struct StatusArgs {
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// The form of the answer.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One object
+    Json,
+}
+
+/// Everything that could be read. The fields' names are the JSON's.
+#[derive(Debug, Serialize)]
+struct Report {
+    sources: Vec<SourceReport>,
+    subscriptions: Vec<SubscriptionReport>,
+    daemon: DaemonReport,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceReport {
+    name: String,
+    slot: String,
+    state: SourceState,
+    reason: Option<String>,
+    lag_bytes: Option<u64>,
+    lag_seconds: Option<f64>,
+    retained_bytes: Option<u64>,
+    checkpoint_lsn: Option<String>,
+    confirmed_lsn: Option<String>,
+    #[serde(skip)]
+    hint: Option<String>,
+}
+
+/// How a source fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SourceState {
+    /// A live daemon reads.
+    Streaming,
+    /// No daemon reads.
+    Stopped,
+    /// The slot can't be read from.
+    Failed,
+    /// `setup` was not run.
+    NotSetUp,
+    /// A database does not answer.
+    Unreachable,
+}
+
+#[derive(Debug, Serialize)]
+struct SubscriptionReport {
+    opaque_id: String,
+    status: String,
+    pending: i64,
+    failed: i64,
+    last_success: Option<String>,
+    last_failure: Option<String>,
+}
+
+/// The last daemon that served; nothing but `alive` where none ever did.
+#[derive(Debug, Default, Serialize)]
+struct DaemonReport {
+    alive: bool,
+    epoch: Option<i64>,
+    host: Option<String>,
+    pid: Option<i32>,
+    since: Option<String>,
+}
+
+pub(super) async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let catalog = read_catalog(settings).await;
+    let mut report = Report { sources: Vec::new(), subscriptions: Vec::new(), daemon: DaemonReport::default() };
+    for source in settings.sources() {
+        report.sources.push(source_report(source, &catalog).await);
+    }
+    if let Ok(read) = &catalog {
+        report.subscriptions = read.subscriptions.iter().map(subscription_report).collect();
+        report.daemon = daemon_report(&read.leases);
+    }
+    match args.format {
+        Format::Json => answer(&serde_json::to_string(&report)?)?,
+        Format::Text => answer_text(&text(&report))?,
+    }
+    if let Err(error) = &catalog {
+        tell(error);
+    }
+    let healthy = report.sources.iter().all(|source| source.state == SourceState::Streaming);
+    Ok(if catalog.is_ok() && healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the catalog says.
+struct CatalogRead {
+    subscriptions: Vec<SubscriptionHealth>,
+    leases: Vec<Lease>,
+    client: Client,
+}
+
+async fn read_catalog(settings: &Settings) -> anyhow::Result<CatalogRead> {
+    let client = connect_catalog(settings).await?;
+    migrations::check(&client).await?;
+    Ok(CatalogRead {
+        subscriptions: health::subscriptions(&client).await?,
+        leases: leases::list(&client).await?,
+        client,
+    })
+}
+
+/// What the server of a source says; a server that is not reached is a state too.
+async fn source_report(settings: &SourceSettings, catalog: &anyhow::Result<CatalogRead>) -> SourceReport {
+    let mut report = SourceReport {
+        name: settings.name().to_owned(),
+        slot: settings.slot().to_owned(),
+        state: SourceState::Stopped,
+        reason: None,
+        lag_bytes: None,
+        lag_seconds: None,
+        retained_bytes: None,
+        checkpoint_lsn: None,
+        confirmed_lsn: None,
+        hint: None,
+    };
+    if let Err(error) = read_source(settings, catalog.as_ref().ok(), &mut report).await {
+        report.fail(SourceState::Unreachable, &error);
+    }
+    report
+}
+
+async fn read_source(
+    settings: &SourceSettings,
+    catalog: Option<&CatalogRead>,
+    report: &mut SourceReport,
+) -> anyhow::Result<()> {
+    let progress = match catalog {
+        Some(catalog) => health::progress(&catalog.client, settings.name()).await?,
+        None => None,
+    };
+    let live = catalog.is_some_and(|read| read.leases.iter().any(|lease| lease.live && lease.source == report.name));
+    report.checkpoint_lsn = progress.as_ref().map(|progress| progress.commit_lsn.to_string());
+    let client = connect_source(settings).await?;
+    let slot = SlotState::find(&client, settings.slot()).await.context("the slot can't be looked at")?;
+    match (&slot, catalog.is_some() && progress.is_none()) {
+        (_, true) => report.set(SourceState::NotSetUp, "setup was not run", "run `webhookdb setup`"),
+        (None, _) => report.set(SourceState::Failed, "the slot does not exist", "run `webhookdb setup`"),
+        (Some(slot), _) => report.take_slot(slot, &settings.url().database, live),
+    }
+    let current = slot.as_ref().and_then(|slot| slot.current_lsn);
+    if let (Some(current), Some(progress)) = (current, progress) {
+        report.lag_bytes = Some(current.bytes_since(progress.flush_lsn));
+        report.lag_seconds = Some(lag_seconds(&progress, current, live));
+    }
+    Ok(())
+}
+
+impl SourceReport {
+    fn take_slot(&mut self, slot: &SlotState, database: &str, live: bool) {
+        self.retained_bytes = slot.retained_bytes;
+        self.confirmed_lsn = slot.confirmed_flush_lsn.map(|lsn| lsn.to_string());
+        match (slot.check(database), slot.active_pid.is_some(), live) {
+            (_, true, true) => self.state = SourceState::Streaming,
+            (_, false, true) => {
+                let hint = "it reconnects by itself; its log says more";
+                self.set(SourceState::Stopped, "the daemon lives, but does not read from the slot now", hint);
+            }
+            (Ok(()), _, false) => self.set(SourceState::Stopped, "no daemon is running", "run `webhookdb serve`"),
+            (Err(error), ..) => self.fail(SourceState::Failed, &error.into()),
+        }
+    }
+
+    fn set(&mut self, state: SourceState, reason: &str, hint: &str) {
+        (self.state, self.reason, self.hint) = (state, Some(reason.to_owned()), Some(hint.to_owned()));
+    }
+
+    fn fail(&mut self, state: SourceState, error: &anyhow::Error) {
+        (self.state, self.reason, self.hint) = (state, Some(format!("{error:#}")), hint(error));
+    }
+}
+
+/// How old the first change is that is not settled, as far as it can be known: that of the last change read where a daemon
+/// is at work on it, and the age of the checkpoint where none is.
+fn lag_seconds(progress: &Progress, current: Lsn, live: bool) -> f64 {
+    let caught_up = |lsn: Lsn| lsn >= current;
+    if caught_up(progress.flush_lsn) || (live && progress.received_lsn.is_some_and(caught_up)) {
+        return 0.0;
+    }
+    let age = if live { progress.commit_age.unwrap_or_default() } else { progress.checkpoint_age };
+    age.max(0.0)
+}
+
+fn subscription_report(health: &SubscriptionHealth) -> SubscriptionReport {
+    SubscriptionReport {
+        opaque_id: health.opaque_id.clone(),
+        status: health.status.clone(),
+        pending: health.pending,
+        failed: health.failed,
+        last_success: health.last_success.map(rfc3339),
+        last_failure: health.last_failure.map(rfc3339),
+    }
+}
+
+fn daemon_report(leases: &[Lease]) -> DaemonReport {
+    let newest = |lease: &&Lease| (lease.live, lease.since);
+    leases.iter().max_by_key(newest).map_or_else(DaemonReport::default, |lease| DaemonReport {
+        alive: lease.live,
+        epoch: Some(lease.epoch),
+        host: Some(lease.host.clone()),
+        pid: Some(lease.pid),
+        since: Some(rfc3339(lease.since)),
+    })
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![daemon_line(&report.daemon), String::new()];
+    for source in &report.sources {
+        lines.extend(source_lines(source));
+    }
+    lines.push(String::new());
+    let subscriptions = match report.subscriptions.as_slice() {
+        [] => "No notifications.\n".to_owned(),
+        some => table::render(&SUBSCRIPTIONS_HEADER, some.iter().map(cells)),
+    };
+    format!("{}\n{subscriptions}", lines.join("\n"))
+}
+
+const SUBSCRIPTIONS_HEADER: [&str; 6] = ["ID", "STATUS", "PENDING", "FAILED", "LAST SUCCESS", "LAST FAILURE"];
+
+fn cells(subscription: &SubscriptionReport) -> Vec<String> {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    vec![
+        subscription.opaque_id.clone(),
+        subscription.status.clone(),
+        subscription.pending.to_string(),
+        subscription.failed.to_string(),
+        or_dash(&subscription.last_success),
+        or_dash(&subscription.last_failure),
+    ]
+}
+
+fn daemon_line(daemon: &DaemonReport) -> String {
+    let DaemonReport { alive, epoch, host, pid, since } = daemon;
+    let (Some(epoch), Some(host), Some(pid), Some(since)) = (epoch, host, pid, since) else {
+        return format!("Daemon   {}", coloured(false, "never started"));
+    };
+    let state = coloured(*alive, if *alive { "alive" } else { "down" });
+    format!("Daemon   {state}   host {host}, pid {pid}, since {since}, epoch {epoch}")
+}
+
+fn source_lines(source: &SourceReport) -> Vec<String> {
+    let state = match source.state {
+        SourceState::Streaming => "streaming",
+        SourceState::Stopped => "stopped",
+        SourceState::Failed => "failed",
+        SourceState::NotSetUp => "not set up",
+        SourceState::Unreachable => "unreachable",
+    };
+    let state = coloured(source.state == SourceState::Streaming, state);
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).to_string());
+    let lsn = |lsn: &Option<String>| lsn.clone().unwrap_or_else(|| "?".to_owned());
+    let seconds = source.lag_seconds.map_or_else(|| "?".to_owned(), |seconds| format!("{seconds:.1} s"));
+    let mut lines = vec![
+        format!("Source {}   {state}   slot {}", source.name, source.slot),
+        format!("  lag {}, {seconds}; retained {}", bytes(source.lag_bytes), bytes(source.retained_bytes)),
+        format!("  checkpoint {}, confirmed {}", lsn(&source.checkpoint_lsn), lsn(&source.confirmed_lsn)),
+    ];
+    lines.extend(source.reason.iter().map(|reason| format!("  {reason}")));
+    lines.extend(source.hint.iter().map(|hint| format!("  hint: {hint}")));
+    lines
+}
+
+fn coloured(good: bool, text: &str) -> String {
+    let colour = if good { AnsiColor::Green } else { AnsiColor::Red };
+    let style = Style::new().fg_color(Some(colour.into())).bold();
+    format!("{style}{text}{style:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn progress(flush: u64, received: Option<u64>) -> Progress {
+        Progress {
+            commit_lsn: Lsn::new(flush),
+            flush_lsn: Lsn::new(flush),
+            checkpoint_age: 100.0,
+            received_lsn: received.map(Lsn::new),
+            commit_age: Some(7.0),
+        }
+    }
+
+    #[test]
+    fn lag_is_zero_only_where_all_the_log_is_read_or_settled() {
+        let current = Lsn::new(50);
+        assert_eq!(lag_seconds(&progress(50, None), current, false), 0.0);
+        assert_eq!(lag_seconds(&progress(40, Some(50)), current, true), 0.0);
+        assert_eq!(lag_seconds(&progress(40, Some(45)), current, true), 7.0);
+        assert_eq!(lag_seconds(&progress(40, Some(50)), current, false), 100.0);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null_in_json() {
+        let report = Report { sources: vec![], subscriptions: vec![], daemon: DaemonReport::default() };
+        let json = serde_json::to_value(&report).unwrap();
+        let daemon = serde_json::json!({"alive": false, "epoch": null, "host": null, "pid": null, "since": null});
+        assert_eq!(json["daemon"], daemon);
+    }
+
+    #[test]
+    fn a_daemon_that_lives_goes_before_one_that_is_newer_and_does_not() {
+        let lease = |daemon: &str, live: bool, seconds: u64, pid: i32| Lease {
+            source: daemon.to_owned(),
+            daemon: daemon.to_owned(),
+            epoch: 1,
+            host: "h".to_owned(),
+            pid,
+            since: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
+            live,
+            revision: 1,
+            committed_at: None,
+        };
+        let report = daemon_report(&[lease("a", true, 1, 10), lease("b", false, 2, 20)]);
+        assert_eq!((report.alive, report.pid), (true, Some(10)));
+        assert!(!daemon_report(&[lease("b", false, 2, 20)]).alive);
+    }
+}

@@ -1,0 +1,116 @@
+//! Persists how far everything is settled, and only then lets it be acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::PipelineError;
+use super::progress::Progress;
+use super::stats::Stats;
+use crate::admin::metrics::CHECKPOINT_LSN;
+use crate::checkpoint::{CheckpointError, CheckpointStore, ResumePoint};
+use crate::model::Lsn;
+use crate::postgres::Link;
+
+/// Between two checkpoints: what a crash may send twice is what was delivered within it.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Between two notes of who succeeded and failed last.
+const STATS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Between two checkpoints that record only that nothing happened.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Less log than this is not worth a checkpoint that records only that nothing happened. Where the catalog is in the
+/// source's database, such checkpoints are themselves what happened: they must not feed on themselves.
+const IDLE_BYTES: u64 = 64 * 1024;
+
+pub(super) struct Checkpointer {
+    pub(super) source_name: String,
+    pub(super) store: CheckpointStore,
+    pub(super) link: Arc<Link>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stats: Arc<Stats>,
+    /// What is persisted, and may be acknowledged.
+    pub(super) persisted: watch::Sender<Lsn>,
+    pub(super) last: ResumePoint,
+    pub(super) last_at: Instant,
+}
+
+impl Checkpointer {
+    /// Until the epoch is found stale.
+    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        let mut stats_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.progress.moved() => {}
+                () = tokio::time::sleep(STATS_INTERVAL) => {}
+            }
+            if self.is_due(&self.progress.resume_point()) {
+                self.attempt(Self::persist).await?;
+            }
+            if stats_at.elapsed() >= STATS_INTERVAL {
+                self.attempt(Self::tell_stats).await?;
+                stats_at = Instant::now();
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// What fails is done again the next time, unless the epoch is stale.
+    async fn attempt(
+        &mut self,
+        step: impl AsyncFnOnce(&mut Self) -> Result<(), PipelineError>,
+    ) -> Result<(), PipelineError> {
+        match step(self).await {
+            Err(PipelineError::Checkpoint(CheckpointError::Fenced { .. })) => Err(PipelineError::Fenced),
+            Err(error) => {
+                warn!(
+                    source = self.source_name,
+                    error = &error as &dyn std::error::Error,
+                    "no checkpoint could be made"
+                );
+                self.link.forget().await;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Persists what is settled now, whatever it is.
+    pub(super) async fn persist(&mut self) -> Result<(), PipelineError> {
+        let client = self.link.client().await.map_err(PipelineError::Catalog)?;
+        let point = self.progress.resume_point();
+        if point != self.last {
+            debug_assert!(point.flush_lsn >= self.last.flush_lsn, "a checkpoint never goes back");
+            self.store.persist(&client, &point).await?;
+            // Precision is lost from 2^53 on, 8 PiB of log.
+            #[allow(clippy::cast_precision_loss)]
+            gauge!(CHECKPOINT_LSN, "source" => self.source_name.clone()).set(point.flush_lsn.get() as f64);
+            self.persisted.send_replace(point.flush_lsn);
+            self.last = point;
+            self.last_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Tells the catalog who succeeded and failed.
+    pub(super) async fn tell_stats(&mut self) -> Result<(), PipelineError> {
+        let client = self.link.client().await.map_err(PipelineError::Catalog)?;
+        Ok(self.stats.flush(&client).await?)
+    }
+
+    fn is_due(&self, point: &ResumePoint) -> bool {
+        let inside = point.xid.is_some() || self.last.xid.is_some();
+        let idle = point.anchor == self.last.anchor && !inside;
+        if !idle {
+            return true;
+        }
+        let bytes = point.flush_lsn.bytes_since(self.last.flush_lsn);
+        bytes >= IDLE_BYTES && self.last_at.elapsed() >= IDLE_INTERVAL
+    }
+}

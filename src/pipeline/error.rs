@@ -1,0 +1,144 @@
+//! Why a source is not served, or the daemon cannot run.
+
+use crate::admin::AdminError;
+use crate::catalog::CatalogError;
+use crate::checkpoint::{CheckpointError, ForeignHistory};
+use crate::decode::DecodeError;
+use crate::deliver::PosterError;
+use crate::model::Lsn;
+use crate::outbox::OutboxError;
+use crate::postgres::PostgresError;
+use crate::setup::{Discord, SetupError};
+use crate::source::SourceError;
+
+/// Why a source is not served, or the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The source's server, its slot or its publication.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The catalog's server.
+    #[error("the catalog is not reached")]
+    Catalog(#[source] PostgresError),
+    /// What the catalog holds.
+    #[error(transparent)]
+    CatalogContent(#[from] CatalogError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The publication's upkeep.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The record and the server do not fit.
+    #[error(transparent)]
+    Discord(#[from] Discord),
+    /// The log is another one than the checkpoint was made in.
+    #[error(transparent)]
+    Foreign(#[from] ForeignHistory),
+    /// The server's log ends before the checkpoint.
+    #[error(
+        "the server's log ends at {server}, before the checkpoint at {checkpoint}: it was restored from an older copy, or failed over to a standby that lagged"
+    )]
+    ServerBehind {
+        /// Where the server's log ends.
+        server: Lsn,
+        /// What was settled.
+        checkpoint: Lsn,
+    },
+    /// The server's timeline does not descend from the checkpoint's.
+    #[error("timeline {found} of the server does not descend from timeline {recorded} of the checkpoint")]
+    ForeignTimeline {
+        /// The checkpoint's.
+        recorded: u32,
+        /// The server's.
+        found: u32,
+    },
+    /// The stream cannot be read.
+    #[error("the stream cannot be read")]
+    Decode(#[from] DecodeError),
+    /// A change refers to something that the stream did not introduce.
+    #[error("the stream is out of order: {0}")]
+    OutOfOrder(&'static str),
+    /// A published table that nobody knows.
+    #[error("table {schema}.{table} (OID {oid}) is published but belongs to no integration")]
+    UnknownRelation {
+        /// Its schema.
+        schema: String,
+        /// Its name.
+        table: String,
+        /// Its OID.
+        oid: u32,
+    },
+    /// Another daemon has taken over.
+    #[error("another daemon has taken over")]
+    Fenced,
+    /// Endpoints cannot be reached at all.
+    #[error(transparent)]
+    Poster(#[from] PosterError),
+    /// Health and metrics cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Metrics cannot be recorded.
+    #[error("metrics cannot be recorded")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// A task has panicked: a bug.
+    #[error("a task of the daemon has panicked")]
+    Panic(#[from] tokio::task::JoinError),
+}
+
+impl From<tokio_postgres::Error> for PipelineError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+impl PipelineError {
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_retryable(),
+            Self::Catalog(error) => error.is_retryable(),
+            Self::CatalogContent(error) => error.is_retryable(),
+            Self::Checkpoint(error) => error.is_retryable(),
+            Self::Setup(error) => error.is_retryable(),
+            Self::Outbox(_) | Self::Fenced | Self::OutOfOrder(_) => true,
+            Self::Discord(_)
+            | Self::Foreign(_)
+            | Self::ServerBehind { .. }
+            | Self::ForeignTimeline { .. }
+            | Self::Decode(_)
+            | Self::UnknownRelation { .. }
+            | Self::Poster(_)
+            | Self::Admin(_)
+            | Self::Metrics(_)
+            | Self::Panic(_) => false,
+        }
+    }
+
+    /// What the operator should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        const ACCEPT_GAP: &str = "changes may be missing or come twice; if this server is meant, run `webhookdb setup --accept-gap`: \
+                                  it begins anew at the present position and records the gap";
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Catalog(error) => error.hint(),
+            Self::CatalogContent(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
+            Self::Setup(error) => error.hint(),
+            Self::Discord(error) => Some(error.hint().into()),
+            Self::Foreign(_) | Self::ServerBehind { .. } | Self::ForeignTimeline { .. } => Some(ACCEPT_GAP.into()),
+            Self::UnknownRelation { .. } => Some(
+                "add its integration (`webhookdb integrations add`), or run `webhookdb setup`, which records it as unassigned \
+                 so that its changes are passed over"
+                    .into(),
+            ),
+            Self::Admin(_) => Some("choose another [http] listen, or port 0 for any free one".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Whether this daemon may start attempts: only while it holds the slot's connection and its lease.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+/// Closed until the connection stands and the lease was renewed.
+#[derive(Debug, Default)]
+pub(super) struct Fence {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    connected: bool,
+    lease_until: Option<Instant>,
+}
+
+impl Fence {
+    /// Whether an attempt may start now. The clock goes on while a process is stopped, so one that comes back late finds
+    /// the fence closed.
+    pub(super) fn is_open(&self) -> bool {
+        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.connected && state.lease_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits until an attempt may start.
+    pub(super) async fn opened(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_open() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.change(|state| state.connected = connected);
+    }
+
+    pub(super) fn renew(&self, until: Instant) {
+        self.change(|state| state.lease_until = Some(until));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
+    }
+}

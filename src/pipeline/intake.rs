@@ -1,0 +1,382 @@
+//! Reads the stream of one connection: decodes, judges what is new, matches, and hands notifications to the lanes.
+//!
+//! Whatever is awaited may be cut off at any time, by a lost connection or a stop. Therefore a change takes effect (a ticket
+//! is opened, its notifications stand in `pending`) in one step without an await, and `pending` outlives the connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metrics::{Counter, counter};
+use tokio::sync::Semaphore;
+use tokio_postgres::Client;
+use tracing::{debug, info, warn};
+
+use super::PipelineError;
+use super::catalog_watch::CatalogWatch;
+use super::session::Session;
+use crate::admin::metrics::{CHANGES_TOTAL, NOTIFICATIONS_TOTAL, VALUES_SENT_AS_TEXT_TOTAL};
+use crate::catalog::{CatalogIndex, Integration, Route, TableRoute, subscriptions};
+use crate::checkpoint::{Anchor, Resume, Ticket, TransactionStart, Verdict};
+use crate::decode::{Message, Relation, Shape, TYPES_SQL, TypeRow, Types, parse};
+use crate::deliver::Arrival;
+use crate::model::{Body, Event, EventId, Lsn, Operation, Position, Subscription};
+use crate::route::{Change, KeyColumns, Origin, RoutedTable};
+use crate::source::barrier;
+use crate::source::table::relation_keys;
+use crate::source::{Frame, ReplicationStream, Sentinel, TimelineHistory};
+
+/// A notification that is opened and not yet in its lane.
+struct Pending {
+    subscription: Arc<Subscription>,
+    arrival: Arrival<Ticket>,
+}
+
+/// What outlives the connection: see the module.
+#[derive(Default)]
+pub(super) struct Backlog(VecDeque<Pending>);
+
+struct Transaction {
+    start: TransactionStart,
+    /// Judged when the first published thing in it is met.
+    verdict: Option<Verdict>,
+    next_index: u64,
+}
+
+struct Table {
+    routed: RoutedTable,
+    integration: Arc<Integration>,
+}
+
+struct Counters([(Operation, Counter); 4]);
+
+impl Counters {
+    fn new(source_name: &str) -> Self {
+        let all = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate];
+        Self(all.map(|operation| {
+            let labels = [("source", source_name.to_owned()), ("operation", operation.label().to_owned())];
+            (operation, counter!(CHANGES_TOTAL, &labels))
+        }))
+    }
+
+    fn count(&self, operation: Operation) {
+        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == operation) {
+            counter.increment(1);
+        }
+    }
+}
+
+pub(super) struct Intake<'a> {
+    source_name: &'a str,
+    session: &'a Session,
+    catalog: &'a CatalogWatch,
+    sentinel: &'a Sentinel,
+    history: TimelineHistory,
+    resume: Resume,
+    types: Types,
+    relations: HashMap<u32, Relation>,
+    tables: HashMap<u32, Table>,
+    transaction: Option<Transaction>,
+    counters: Counters,
+    backlog: &'a mut Backlog,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(
+        source_name: &'a str,
+        session: &'a Session,
+        catalog: &'a CatalogWatch,
+        sentinel: &'a Sentinel,
+        history: TimelineHistory,
+        confirmed_flush_lsn: Lsn,
+        backlog: &'a mut Backlog,
+    ) -> Self {
+        Self {
+            source_name,
+            session,
+            catalog,
+            sentinel,
+            history,
+            resume: Resume::new(session.progress.read_point(), confirmed_flush_lsn),
+            types: Types::new(),
+            relations: HashMap::new(),
+            tables: HashMap::new(),
+            transaction: None,
+            counters: Counters::new(source_name),
+            backlog,
+        }
+    }
+
+    /// Until the stream ends.
+    pub(super) async fn run(&mut self, stream: &mut ReplicationStream) -> Result<(), PipelineError> {
+        loop {
+            self.flush().await;
+            match stream.next().await? {
+                Frame::Data { payload, wal_end, .. } => {
+                    self.session.facts.set_received(wal_end);
+                    self.message(parse(payload)?).await?;
+                }
+                Frame::Keepalive { wal_end } => {
+                    self.session.facts.set_received(wal_end);
+                    self.session.progress.read(|watermark| watermark.idle(wal_end));
+                }
+                Frame::Skipped { bytes, .. } => {
+                    debug!(bytes, "somebody's logical message was passed over");
+                    self.judge()?;
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), PipelineError> {
+        match message {
+            Message::Begin { final_lsn, committed_at, xid } => self.begin(final_lsn, committed_at, xid),
+            Message::Commit { end_lsn, .. } => self.commit(end_lsn),
+            Message::Relation(relation) => {
+                self.tables.remove(&relation.oid);
+                self.relations.insert(relation.oid, relation);
+            }
+            Message::Insert { relation_oid, new } => self.change(relation_oid, Change::Insert(&new)).await?,
+            Message::Update { relation_oid, old, new } => {
+                self.change(relation_oid, Change::Update(old.as_ref(), &new)).await?;
+            }
+            Message::Delete { relation_oid, old } => self.change(relation_oid, Change::Delete(&old)).await?,
+            Message::Truncate { relation_oids, .. } => {
+                for relation_oid in relation_oids {
+                    self.change(relation_oid, Change::Truncate).await?;
+                    self.flush().await;
+                }
+            }
+            Message::Logical { transactional, lsn, prefix, content } => {
+                self.judge()?;
+                if !transactional && prefix == barrier::PREFIX.as_bytes() {
+                    self.barrier(lsn, &content).await?;
+                }
+            }
+            Message::Origin { .. } | Message::Type { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, commit_lsn: Lsn, committed_at: std::time::SystemTime, xid: u32) {
+        let start = TransactionStart { commit_lsn, xid, committed_at };
+        self.transaction = Some(Transaction { start, verdict: None, next_index: 0 });
+    }
+
+    fn commit(&mut self, end_lsn: Lsn) {
+        let Some(Transaction { start, verdict, .. }) = self.transaction.take() else { return };
+        if verdict == Some(Verdict::Skip) {
+            return;
+        }
+        let TransactionStart { commit_lsn, xid, committed_at } = start;
+        let anchor = verdict.map(|_| Anchor { commit_lsn, end_lsn, xid, committed_at });
+        self.session.facts.set_committed(committed_at);
+        self.session.progress.read(|watermark| watermark.commit(end_lsn, anchor));
+    }
+
+    /// Something published was met in the present transaction.
+    fn judge(&mut self) -> Result<Option<Verdict>, PipelineError> {
+        let Some(transaction) = &mut self.transaction else { return Ok(None) };
+        if transaction.verdict.is_none() {
+            transaction.verdict = Some(self.resume.judge(&transaction.start)?);
+        }
+        Ok(transaction.verdict)
+    }
+
+    async fn change(&mut self, relation_oid: u32, change: Change<'_>) -> Result<(), PipelineError> {
+        let verdict = self.judge()?.ok_or(PipelineError::OutOfOrder("a change outside of a transaction"))?;
+        let Some(transaction) = &mut self.transaction else { return Ok(()) };
+        let start = transaction.start;
+        let position = Position::new(start.commit_lsn, transaction.next_index);
+        transaction.next_index += 1;
+        match verdict {
+            Verdict::Skip => return Ok(()),
+            Verdict::From(from) if position < from => return Ok(()),
+            Verdict::From(_) => {}
+        }
+        let index = self.catalog.index();
+        let Route::Table(route) = self.route(&index, relation_oid).await? else {
+            self.counters.count(change.operation());
+            counter!(NOTIFICATIONS_TOTAL, "subscription" => "", "outcome" => "discarded").increment(1);
+            self.session.progress.read(|watermark| watermark.read(position, start.xid));
+            return Ok(());
+        };
+        let due: Vec<Arc<Subscription>> = route
+            .subscriptions
+            .iter()
+            .filter(|subscription| self.is_due(subscription, start.commit_lsn))
+            .cloned()
+            .collect();
+        if due.is_empty() {
+            self.counters.count(change.operation());
+            self.session.progress.read(|watermark| watermark.read(position, start.xid));
+            return Ok(());
+        }
+        let (event, body) = self.notify(&route, relation_oid, change, position, &start).await?;
+        // From here on there is no await: the change takes effect as a whole.
+        self.counters.count(change.operation());
+        let ticket = self.session.progress.read(|watermark| watermark.open(position, start.xid, due.len()));
+        self.backlog.0.extend(due.into_iter().map(|subscription| Pending {
+            subscription,
+            arrival: Arrival { event: event.clone(), body: body.clone(), ticket },
+        }));
+        Ok(())
+    }
+
+    fn is_due(&self, subscription: &Subscription, commit_lsn: Lsn) -> bool {
+        subscription.starts.get(self.source_name).is_some_and(|start| commit_lsn >= *start)
+    }
+
+    /// What to do with a table; the catalog is looked at again before an unknown one stops the source.
+    async fn route(&self, index: &CatalogIndex, relation_oid: u32) -> Result<Route, PipelineError> {
+        if let Some(route) = index.route(self.source_name, relation_oid) {
+            return Ok(route.clone());
+        }
+        let loaded = self.catalog.reload().await?;
+        if let Some(route) = loaded.index.route(self.source_name, relation_oid) {
+            return Ok(route.clone());
+        }
+        let relation = self.relations.get(&relation_oid);
+        Err(PipelineError::UnknownRelation {
+            schema: relation.map(|relation| relation.schema.clone()).unwrap_or_default(),
+            table: relation.map(|relation| relation.name.clone()).unwrap_or_default(),
+            oid: relation_oid,
+        })
+    }
+
+    async fn notify(
+        &mut self,
+        route: &TableRoute,
+        relation_oid: u32,
+        change: Change<'_>,
+        position: Position,
+        start: &TransactionStart,
+    ) -> Result<(Arc<Event>, Arc<Body>), PipelineError> {
+        self.prepare_table(route, relation_oid).await?;
+        let table = self.tables.get(&relation_oid).ok_or(PipelineError::OutOfOrder("a change without its relation"))?;
+        let timeline = self.history.owner_of(start.commit_lsn);
+        let origin = Origin {
+            source_name: self.source_name,
+            event_id: EventId::new(self.session.system_identifier, timeline, position),
+            position,
+            xid: start.xid,
+            committed_at: start.committed_at,
+        };
+        let mut out = Vec::new();
+        let (keys, notes) = change.write_body(&table.routed, &origin, &mut out)?;
+        for type_name in notes.sent_as_text {
+            counter!(VALUES_SENT_AS_TEXT_TOTAL, "type" => type_name).increment(1);
+        }
+        out.shrink_to_fit();
+        let held = self.reserve(out.len()).await;
+        let event =
+            Event { id: origin.event_id.event(), position, committed_at: start.committed_at, relation_oid, keys };
+        Ok((Arc::new(event), Arc::new(Body::new(Bytes::from(out), held))))
+    }
+
+    /// Memory for a body, one permit a byte; a body larger than everything is processed alone.
+    async fn reserve(&self, bytes: usize) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes.clamp(1, self.session.memory_bytes.max(1))).unwrap_or(u32::MAX);
+        let memory: &Arc<Semaphore> = &self.session.memory;
+        if let Ok(held) = memory.clone().try_acquire_many_owned(permits) {
+            return Some(held);
+        }
+        let mut waiting = std::pin::pin!(memory.clone().acquire_many_owned(permits));
+        loop {
+            self.session.pressure.send_modify(|times| *times += 1);
+            match tokio::time::timeout(PRESSURE_INTERVAL, &mut waiting).await {
+                // The semaphore is never closed.
+                Ok(held) => return held.ok(),
+                Err(_) => continue,
+            }
+        }
+    }
+
+    /// Makes sure that the table is known as the stream and the catalog have it now.
+    async fn prepare_table(&mut self, route: &TableRoute, relation_oid: u32) -> Result<(), PipelineError> {
+        if self.tables.get(&relation_oid).is_some_and(|table| *table.integration == *route.integration) {
+            return Ok(());
+        }
+        let relation = self
+            .relations
+            .get(&relation_oid)
+            .cloned()
+            .ok_or(PipelineError::OutOfOrder("a change without its relation"))?;
+        let client = self.sentinel.client().ok_or(crate::source::SourceError::ShuttingDown)?;
+        learn_types(&mut self.types, &relation, &client).await?;
+        let keys = relation_keys(&client, relation_oid).await.map_err(crate::source::SourceError::from)?;
+        let keys = keys.map(|keys| KeyColumns {
+            columns: keys.columns,
+            primary_key: keys.primary_key,
+            remote_key: keys.remote_key,
+        });
+        let shape = Shape::new(relation, &self.types);
+        let routed = RoutedTable::new(shape, &route.integration, keys.as_ref());
+        self.tables.insert(relation_oid, Table { routed, integration: route.integration.clone() });
+        Ok(())
+    }
+
+    /// A subscription's start: set before anything that follows is routed.
+    async fn barrier(&self, lsn: Lsn, content: &[u8]) -> Result<(), PipelineError> {
+        let Some((id, nonce)) = std::str::from_utf8(content).ok().and_then(barrier::parse) else { return Ok(()) };
+        let client = self.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+        if subscriptions::start(&client, id, nonce, self.source_name, lsn).await? {
+            info!(subscription = %id, source = self.source_name, %lsn, "the subscription starts here");
+        }
+        self.catalog.reload().await?;
+        Ok(())
+    }
+
+    /// Hands what is pending to the lanes; what cannot be taken now holds the stream back.
+    async fn flush(&mut self) {
+        while let Some(pending) = self.backlog.0.front() {
+            let Some(inbox) = self.session.lanes.inbox(&pending.subscription) else {
+                self.forget_first();
+                continue;
+            };
+            match inbox.reserve().await {
+                Ok(room) => {
+                    if let Some(pending) = self.backlog.0.pop_front() {
+                        room.send(pending.arrival);
+                    }
+                }
+                // The lane was closed in the meantime; the next look finds no inbox.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// The subscription is deleted: nothing is owed to it.
+    fn forget_first(&mut self) {
+        if let Some(pending) = self.backlog.0.pop_front() {
+            warn!(subscription = %pending.subscription.opaque_id, event = pending.arrival.event.id, "deleted in the meantime");
+            self.session.progress.settle([pending.arrival.ticket]);
+        }
+    }
+}
+
+/// So often lanes are told again that memory is short, since each may become slow in the meantime.
+const PRESSURE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+
+async fn learn_types(types: &mut Types, relation: &Relation, client: &Client) -> Result<(), PipelineError> {
+    loop {
+        let missing = types.missing(relation);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let rows = client.query(TYPES_SQL, &[&missing]).await?;
+        let rows = rows
+            .iter()
+            .map(|row| {
+                Ok(TypeRow {
+                    oid: row.try_get(0)?,
+                    name: row.try_get(1)?,
+                    base: row.try_get(2)?,
+                    element: row.try_get(3)?,
+                    delimiter: row.try_get(4)?,
+                })
+            })
+            .collect::<Result<_, tokio_postgres::Error>>()?;
+        types.learn(&missing, rows);
+    }
+}

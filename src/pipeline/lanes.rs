@@ -1,0 +1,198 @@
+//! Every lane of a source: made when a subscription gets its first notification, ended when the subscription is deleted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::fence::Fence;
+use super::lane_task::{Command, LaneTask};
+use super::progress::Progress;
+use super::stats::Stats;
+use crate::checkpoint::Ticket;
+use crate::config::DeliverySettings;
+use crate::deliver::{Arrival, Lane, Limits, Poster, RetryPolicy};
+use crate::model::Subscription;
+use crate::outbox::{OutboxReader, OutboxWriter, Resumed};
+
+/// Notifications between the intake and a lane: enough to keep both busy, little beside a lane's share of memory.
+const INBOX: usize = 64;
+
+/// Entries of a lane's window; a stub takes some 300 bytes.
+const WINDOW: usize = 10_000;
+
+/// A lane holds at most this share of the memory for notifications.
+const LANE_SHARE: usize = 8;
+
+/// What is read back from the outbox has this share of the memory for notifications to itself, so that a full intake
+/// never starves the lanes that would make room.
+const OUTBOX_SHARE: usize = 4;
+
+/// What all lanes of a source share.
+#[derive(Debug)]
+pub(super) struct LaneContext {
+    pub(super) source_name: String,
+    pub(super) poster: Poster,
+    pub(super) writer: OutboxWriter,
+    pub(super) reader: OutboxReader,
+    pub(super) fence: Arc<Fence>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) limits: Limits,
+    /// Attempts in flight, all subscriptions together.
+    pub(super) in_flight: Arc<Semaphore>,
+    /// Bytes of bodies read back from the outbox.
+    pub(super) read_back: Arc<Semaphore>,
+    pub(super) read_back_bytes: usize,
+    /// Counts the times that the intake had no memory left.
+    pub(super) pressure: watch::Receiver<u64>,
+    /// Cancelled when nothing is to be started any more.
+    pub(super) stopping: CancellationToken,
+}
+
+/// The memory that notifications may use on their way in.
+pub(super) fn intake_bytes(settings: &DeliverySettings) -> usize {
+    settings.memory() - read_back_bytes(settings)
+}
+
+/// The memory that notifications may use on their way back from the outbox.
+pub(super) fn read_back_bytes(settings: &DeliverySettings) -> usize {
+    settings.memory() / OUTBOX_SHARE
+}
+
+/// What the config says about a lane.
+pub(super) fn limits(settings: &DeliverySettings) -> Limits {
+    Limits {
+        concurrency: settings.concurrency(),
+        window: WINDOW,
+        bytes: settings.memory() / LANE_SHARE,
+        patience: Duration::from_secs(1),
+        settle_within: Duration::from_secs(5),
+        retry: RetryPolicy {
+            base: settings.retry_base(),
+            cap: settings.retry_cap(),
+            max_attempts: settings.max_attempts(),
+            give_up_after: settings.give_up_after(),
+        },
+    }
+}
+
+struct Handle {
+    inbox: mpsc::Sender<Arrival<Ticket>>,
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Handle {
+    /// A lane whose session is over must not go on sending.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Default)]
+struct State {
+    lanes: HashMap<i64, Handle>,
+    /// Deleted subscriptions: an intake that still routes by an older catalog must not make them a new lane.
+    closed: HashSet<i64>,
+    /// What the outbox held when the session began, for lanes that are not made yet.
+    resumed: HashMap<i64, Resumed>,
+}
+
+pub(super) struct Lanes {
+    context: Arc<LaneContext>,
+    state: Mutex<State>,
+}
+
+impl Lanes {
+    pub(super) fn new(context: LaneContext, resumed: HashMap<i64, Resumed>) -> Self {
+        Self { context: Arc::new(context), state: Mutex::new(State { resumed, ..State::default() }) }
+    }
+
+    pub(super) fn context(&self) -> Arc<LaneContext> {
+        self.context.clone()
+    }
+
+    /// The way into a subscription's lane, which is made where there is none; none where the subscription is deleted.
+    pub(super) fn inbox(&self, subscription: &Arc<Subscription>) -> Option<mpsc::Sender<Arrival<Ticket>>> {
+        let mut state = self.state();
+        if let Some(handle) = state.lanes.get(&subscription.id) {
+            return Some(handle.inbox.clone());
+        }
+        if state.closed.contains(&subscription.id) {
+            return None;
+        }
+        let resumed = state.resumed.remove(&subscription.id);
+        let handle = self.spawn(subscription, resumed);
+        let inbox = handle.inbox.clone();
+        state.lanes.insert(subscription.id, handle);
+        Some(inbox)
+    }
+
+    /// Makes the lanes of subscriptions that are owed something, so that it goes on without waiting for a change.
+    pub(super) fn resume<'a>(&self, subscriptions: impl Iterator<Item = &'a Arc<Subscription>>) {
+        let owed: HashSet<i64> =
+            self.state().resumed.iter().filter(|(_, resumed)| resumed.owes).map(|(id, _)| *id).collect();
+        for subscription in subscriptions.filter(|subscription| owed.contains(&subscription.id)) {
+            self.inbox(subscription);
+        }
+    }
+
+    /// Ends a deleted subscription's lane: attempts in flight are cancelled, and what it was owed is forgotten.
+    pub(super) async fn close(&self, subscription: i64) {
+        let handle = {
+            let mut state = self.state();
+            if !state.closed.insert(subscription) {
+                return;
+            }
+            state.lanes.remove(&subscription)
+        };
+        if let Some(handle) = handle {
+            end(handle, Command::Abandon).await;
+        }
+        // Where the writer has ended, the daemon that took over purges it.
+        let _ = self.context.writer.purge(subscription).await;
+    }
+
+    /// The lanes' numbers.
+    pub(super) fn subscriptions(&self) -> Vec<i64> {
+        self.state().lanes.keys().copied().collect()
+    }
+
+    /// Lets attempts in flight finish until `deadline`, and writes the rest to the outbox.
+    pub(super) async fn drain(&self, deadline: Instant) {
+        self.context.stopping.cancel();
+        let handles: Vec<Handle> = self.state().lanes.drain().map(|(_, handle)| handle).collect();
+        let ends = handles.into_iter().map(|handle| end(handle, Command::Drain { deadline }));
+        futures_util::future::join_all(ends).await;
+    }
+
+    fn spawn(&self, subscription: &Arc<Subscription>, resumed: Option<Resumed>) -> Handle {
+        let (inbox, arrivals) = mpsc::channel(INBOX);
+        let (commands, commanded) = mpsc::channel(1);
+        let lane = match resumed {
+            Some(resumed) => Lane::resumed(self.context.limits, resumed.replay_until, resumed.resolved),
+            None => Lane::new(self.context.limits),
+        };
+        let task = LaneTask::new(self.context.clone(), subscription.clone(), lane);
+        Handle { inbox, commands, task: tokio::spawn(task.run(arrivals, commanded)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn end(mut handle: Handle, command: Command) {
+    // A lane that has ended hears no command and needs none.
+    let _ = handle.commands.send(command).await;
+    if let Err(error) = (&mut handle.task).await
+        && error.is_panic()
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "a lane has panicked");
+    }
+}

@@ -1,0 +1,154 @@
+//! The lease: renewed while the slot is held, so that everybody can see who serves a source and what it has loaded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+use tokio_postgres::Client;
+use tokio_postgres::types::PgLsn;
+use tracing::warn;
+
+use super::PipelineError;
+use super::fence::Fence;
+use crate::catalog::leases::LIVE_FOR;
+use crate::model::Lsn;
+use crate::postgres::Link;
+
+/// So often a lease is renewed: twice it may fail before it runs out.
+const RENEWAL: Duration = Duration::from_secs(1);
+
+/// Who this process is, for people and for other daemons.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// Random, new with each process.
+    pub(super) daemon: String,
+    pub(super) host: String,
+    pub(super) pid: i32,
+}
+
+impl Identity {
+    pub(super) fn new() -> Self {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        Self {
+            daemon: data_encoding::HEXLOWER.encode(&rand::random::<[u8; 8]>()),
+            host: host.unwrap_or_else(|| "unknown".into()),
+            pid: std::process::id().cast_signed(),
+        }
+    }
+}
+
+/// What the lease tells of the daemon, kept current by those who know.
+#[derive(Debug, Default)]
+pub(super) struct LeaseFacts {
+    /// The catalog's revision that every lane respects.
+    revision: AtomicI64,
+    received_lsn: AtomicU64,
+    /// Microseconds since 1970.
+    committed_at: AtomicU64,
+    renew_now: Notify,
+}
+
+impl LeaseFacts {
+    /// Every lane respects this revision: whoever waits for it is told soon.
+    pub(super) fn set_revision(&self, revision: i64) {
+        if self.revision.fetch_max(revision, Ordering::Relaxed) < revision {
+            self.renew_now.notify_one();
+        }
+    }
+
+    pub(super) fn set_received(&self, lsn: Lsn) {
+        self.received_lsn.store(lsn.get(), Ordering::Relaxed);
+    }
+
+    pub(super) fn received(&self) -> Lsn {
+        Lsn::new(self.received_lsn.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_committed(&self, at: SystemTime) {
+        let micros = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        self.committed_at.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn committed(&self) -> Option<SystemTime> {
+        let micros = self.committed_at.load(Ordering::Relaxed);
+        (micros > 0).then(|| UNIX_EPOCH + Duration::from_micros(micros))
+    }
+}
+
+/// The lease of one source under one epoch.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) source_name: String,
+    pub(super) epoch: i64,
+    pub(super) identity: Identity,
+    pub(super) link: Arc<Link>,
+    pub(super) fence: Arc<Fence>,
+    pub(super) facts: Arc<LeaseFacts>,
+}
+
+impl Lease {
+    /// Waits until no earlier holder can believe in its lease any more.
+    pub(super) async fn wait_for_others(&self, first_epoch: bool) -> Result<(), PipelineError> {
+        let client = self.link.client().await.map_err(PipelineError::Catalog)?;
+        let statement = include_str!("../../sql/checkpoint/lease_left.sql");
+        let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+            &[&self.source_name, &self.identity.daemon, &LIVE_FOR.as_secs_f64()];
+        let left = match client.query_opt(statement, parameters).await? {
+            Some(row) => Duration::try_from_secs_f64(row.try_get(0)?).unwrap_or(LIVE_FOR),
+            // The table is emptied by a crash of the database: somebody may have had a lease until then.
+            None if first_epoch => Duration::ZERO,
+            None => LIVE_FOR,
+        };
+        tokio::time::sleep(left.min(LIVE_FOR)).await;
+        Ok(())
+    }
+
+    /// Renews until the epoch is found stale.
+    pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
+        loop {
+            if let Err(error) = tokio::time::timeout(LIVE_FOR, self.renew()).await.unwrap_or(Ok(())) {
+                if matches!(error, PipelineError::Fenced) {
+                    return Err(error);
+                }
+                warn!(source = self.source_name, error = &error as &dyn std::error::Error, "the lease was not renewed");
+                self.link.forget().await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RENEWAL) => {}
+                () = self.facts.renew_now.notified() => {}
+            }
+        }
+    }
+
+    /// Renews once.
+    pub(super) async fn renew(&self) -> Result<(), PipelineError> {
+        let before = Instant::now();
+        let client = self.link.client().await.map_err(PipelineError::Catalog)?;
+        if self.write(&client).await? == 0 {
+            return Err(PipelineError::Fenced);
+        }
+        self.fence.renew(before + LIVE_FOR);
+        Ok(())
+    }
+
+    /// Says that nobody has to wait for it.
+    pub(super) async fn release(&self) -> Result<(), PipelineError> {
+        let client = self.link.client().await.map_err(PipelineError::Catalog)?;
+        let statement =
+            "UPDATE notifications.leases SET released = true WHERE source = $1 AND daemon = $2 AND epoch = $3";
+        client.execute(statement, &[&self.source_name, &self.identity.daemon, &self.epoch]).await?;
+        Ok(())
+    }
+
+    async fn write(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {
+        let Identity { daemon, host, pid } = &self.identity;
+        let revision = self.facts.revision.load(Ordering::Relaxed);
+        let received = PgLsn::from(self.facts.received().get());
+        let committed = self.facts.committed();
+        let statement = include_str!("../../sql/checkpoint/renew_lease.sql");
+        client
+            .execute(statement, &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &committed])
+            .await
+    }
+}

@@ -1,0 +1,235 @@
+//! What a daemon holds of a source for one epoch: the watermark, the lanes, the lease. It outlives a lost connection, so
+//! that what was read and is still on its way is not read again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::PipelineError;
+use super::catalog_watch::CatalogWatch;
+use super::checkpointer::Checkpointer;
+use super::fence::Fence;
+use super::lanes::{self, LaneContext, Lanes};
+use super::lease::{Lease, LeaseFacts};
+use super::progress::Progress;
+use super::source_task::SourceContext;
+use super::stats::Stats;
+use super::tests_asked;
+use crate::checkpoint::{CheckpointStore, ResumePoint, SourceRecord};
+use crate::model::{Lsn, SubscriptionState};
+use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
+use crate::postgres::Link;
+
+/// How long the last checkpoint and the release of the lease may take at an orderly stop, beyond the grace.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+pub(super) struct Session {
+    pub(super) epoch: i64,
+    pub(super) system_identifier: u64,
+    pub(super) timeline: u32,
+    pub(super) progress: Arc<Progress>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) fence: Arc<Fence>,
+    pub(super) facts: Arc<LeaseFacts>,
+    /// Memory for notifications on their way in.
+    pub(super) memory: Arc<Semaphore>,
+    pub(super) memory_bytes: usize,
+    /// Raised each time that the intake has no memory left.
+    pub(super) pressure: watch::Sender<u64>,
+    /// What is persisted, and may be acknowledged.
+    pub(super) persisted: watch::Receiver<Lsn>,
+    /// Cancelled when another daemon has taken over, or a task of the session has failed.
+    pub(super) over: CancellationToken,
+    lease: Arc<Lease>,
+    store: CheckpointStore,
+    link: Arc<Link>,
+    stats: Arc<Stats>,
+    tasks: JoinSet<()>,
+}
+
+impl Session {
+    /// Takes over under a fresh epoch. `point` is where the stream goes on, by the record or lowered to a new timeline.
+    pub(super) async fn begin(
+        context: &SourceContext,
+        record: &SourceRecord,
+        timeline: u32,
+        point: ResumePoint,
+    ) -> Result<Self, PipelineError> {
+        let fence = Arc::new(Fence::default());
+        let facts = Arc::new(LeaseFacts::default());
+        let link = Arc::new(Link::new(context.catalog_url().clone(), "webhookdb-notifications checkpoint"));
+        let lease = Arc::new(Lease {
+            source_name: context.name().to_owned(),
+            epoch: record.epoch,
+            identity: context.identity.clone(),
+            link: Arc::new(Link::new(context.catalog_url().clone(), "webhookdb-notifications lease")),
+            fence: fence.clone(),
+            facts: facts.clone(),
+        });
+        lease.wait_for_others(record.epoch == 1).await?;
+        let loaded = context.catalog.reload().await?;
+        facts.set_revision(loaded.index.revision);
+        lease.renew().await?;
+
+        let reader = OutboxReader::new(Arc::new(Link::new(
+            context.catalog_url().clone(),
+            "webhookdb-notifications outbox reader",
+        )));
+        let resumed = reader.resume(context.name(), point.position).await?;
+        let progress = Arc::new(Progress::new(point.clone()));
+        let stats = Arc::new(Stats::default());
+        let over = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let outbox = OutboxStore::new(context.name().to_owned(), record.epoch);
+        let (writer, writing) = OutboxWriter::new(outbox, context.catalog_url().clone(), context.delivery.retention());
+        supervise(&mut tasks, &over, "outbox writer", async { writing.await.map_err(Into::into) });
+        supervise(&mut tasks, &over, "lease", lease.clone().keep());
+
+        let (pressure, pressed) = watch::channel(0);
+        let store = CheckpointStore::new(context.name().to_owned(), record.epoch, timeline);
+        let (persist, persisted) = watch::channel(record.point.flush_lsn.min(point.flush_lsn));
+        let checkpointer = Checkpointer {
+            source_name: context.name().to_owned(),
+            store: store.clone(),
+            link: link.clone(),
+            progress: progress.clone(),
+            stats: stats.clone(),
+            persisted: persist,
+            last: point,
+            last_at: Instant::now(),
+        };
+        supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
+
+        let read_back_bytes = lanes::read_back_bytes(&context.delivery);
+        let lane_context = LaneContext {
+            source_name: context.name().to_owned(),
+            poster: context.poster.clone(),
+            writer,
+            reader,
+            fence: fence.clone(),
+            progress: progress.clone(),
+            stats: stats.clone(),
+            limits: lanes::limits(&context.delivery),
+            in_flight: context.in_flight.clone(),
+            read_back: Arc::new(Semaphore::new(read_back_bytes)),
+            read_back_bytes,
+            pressure: pressed,
+            stopping: CancellationToken::new(),
+        };
+        let lanes = Arc::new(Lanes::new(lane_context, resumed));
+        lanes.resume(
+            loaded.index.subscriptions().filter(|subscription| subscription.state != SubscriptionState::Deleted),
+        );
+        tasks.spawn(tests_asked::run(context.catalog.clone(), lanes.context(), context.identity.clone()));
+        tasks.spawn(follow_deletions(context.catalog.clone(), lanes.clone(), facts.clone()));
+        let memory_bytes = lanes::intake_bytes(&context.delivery);
+        info!(source = context.name(), epoch = record.epoch, "the source is ours");
+        Ok(Self {
+            epoch: record.epoch,
+            system_identifier: record.system_identifier,
+            timeline,
+            progress,
+            lanes,
+            fence,
+            facts,
+            memory: Arc::new(Semaphore::new(memory_bytes)),
+            memory_bytes,
+            pressure,
+            persisted,
+            over,
+            lease,
+            store,
+            link,
+            stats,
+            tasks,
+        })
+    }
+
+    /// Lets what is in flight finish, owes the rest to the outbox, and persists the last checkpoint: returns what may be
+    /// acknowledged.
+    pub(super) async fn drain(mut self, grace: Duration) -> Lsn {
+        let deadline = Instant::now() + grace;
+        let drained = tokio::time::timeout_at(deadline + LAST_WRITES, async {
+            self.lanes.drain(deadline).await;
+            self.persist_last().await
+        });
+        match drained.await {
+            Ok(Ok(())) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
+            Ok(Err(error)) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the last checkpoint was not made; some may be sent again"
+                );
+            }
+            Err(_) => warn!("the grace period is over; what was not settled will be read from the log again"),
+        }
+        self.tasks.shutdown().await;
+        *self.persisted.borrow()
+    }
+
+    async fn persist_last(&mut self) -> Result<(), PipelineError> {
+        // The running checkpointer may be in the middle of one; it must not be overtaken.
+        self.tasks.shutdown().await;
+        let (persist, persisted) = watch::channel(*self.persisted.borrow());
+        let mut checkpointer = Checkpointer {
+            source_name: self.lease.source_name.clone(),
+            store: self.store.clone(),
+            link: self.link.clone(),
+            progress: self.progress.clone(),
+            stats: self.stats.clone(),
+            persisted: persist,
+            last: ResumePoint::at(*self.persisted.borrow()),
+            last_at: Instant::now(),
+        };
+        self.persisted = persisted;
+        checkpointer.persist().await?;
+        checkpointer.tell_stats().await?;
+        self.lease.release().await
+    }
+}
+
+/// A task that the session cannot do without: its end is the session's.
+fn supervise(
+    tasks: &mut JoinSet<()>,
+    over: &CancellationToken,
+    name: &'static str,
+    task: impl Future<Output = Result<(), PipelineError>> + Send + 'static,
+) {
+    let over = over.clone();
+    tasks.spawn(async move {
+        // Dropped with the task, a panic included.
+        let _over = over.drop_guard();
+        match task.await {
+            Err(PipelineError::Fenced | PipelineError::Outbox(crate::outbox::OutboxError::Fenced { .. })) => {
+                warn!(task = name, "another daemon has taken over");
+            }
+            Err(error) => error!(task = name, error = &error as &dyn std::error::Error, "a task of the session failed"),
+            Ok(()) => {}
+        }
+    });
+}
+
+/// Ends the lanes of deleted subscriptions, and only then says that the revision is respected.
+async fn follow_deletions(catalog: Arc<CatalogWatch>, lanes: Arc<Lanes>, facts: Arc<LeaseFacts>) {
+    let mut changes = catalog.changes();
+    loop {
+        let loaded = catalog.loaded();
+        let deleted = |id: &i64| {
+            let subscription = loaded.index.subscription(*id);
+            subscription.is_none_or(|subscription| subscription.state == SubscriptionState::Deleted)
+        };
+        let marked = loaded.index.subscriptions().map(|subscription| subscription.id);
+        for id in lanes.subscriptions().into_iter().chain(marked).filter(deleted) {
+            lanes.close(id).await;
+        }
+        facts.set_revision(loaded.index.revision);
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! One source, for as long as the daemon runs: connect, take over or go on, stream, and again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::PipelineError;
+use super::catalog_watch::CatalogWatch;
+use super::intake::{Backlog, Intake};
+use super::lease::Identity;
+use super::session::Session;
+use super::upkeep::Upkeep;
+use crate::admin::metrics::RECONNECTS_TOTAL;
+use crate::admin::{Readiness, SourceState};
+use crate::checkpoint::{ResumePoint, SourceRecord};
+use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
+use crate::deliver::Poster;
+use crate::model::Lsn;
+use crate::setup::Discord;
+use crate::source::publication::publication_state;
+use crate::source::{
+    Feedback, ReplicationConnection, ReplicationStream, Sentinel, SlotState, SourceError, SystemIdentity,
+    TimelineHistory, check_not_synchronous,
+};
+
+/// Waits between two tries to connect: from the first, doubled up to the second.
+const RETRY_BASE: Duration = Duration::from_millis(200);
+const RETRY_CAP: Duration = Duration::from_secs(10);
+
+/// A slot that another daemon holds is looked at so often: a standby takes over within it.
+const TAKEOVER_POLL: Duration = Duration::from_millis(500);
+
+/// A stream that lasted for so long was a good one: the next wait is short again.
+const LASTED: Duration = Duration::from_secs(30);
+
+/// How soon, and how often, it is checked that no commit waits for us; the first status update is sent by then.
+const GUEST_FIRST: Duration = Duration::from_millis(500);
+const GUEST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a source's task needs of the daemon.
+pub(super) struct SourceContext {
+    pub(super) settings: SourceSettings,
+    pub(super) delivery: DeliverySettings,
+    pub(super) catalog_url: PostgresUrl,
+    pub(super) catalog: Arc<CatalogWatch>,
+    pub(super) identity: Identity,
+    pub(super) poster: Poster,
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) readiness: Readiness,
+    pub(super) stop: CancellationToken,
+}
+
+impl SourceContext {
+    pub(super) fn name(&self) -> &str {
+        self.settings.name()
+    }
+
+    pub(super) const fn catalog_url(&self) -> &PostgresUrl {
+        &self.catalog_url
+    }
+}
+
+/// An open stream.
+struct Connected {
+    sentinel: Sentinel,
+    stream: ReplicationStream,
+    feedback: Feedback,
+    history: TimelineHistory,
+    confirmed_flush_lsn: Lsn,
+}
+
+pub(super) struct SourceTask {
+    context: SourceContext,
+    session: Option<Session>,
+    backlog: Backlog,
+    streamed: bool,
+}
+
+impl SourceTask {
+    pub(super) fn new(context: SourceContext) -> Self {
+        Self { context, session: None, backlog: Backlog::default(), streamed: false }
+    }
+
+    /// Serves the source until it is told to stop.
+    ///
+    /// # Errors
+    /// What will not pass by itself, where it is met before the first stream.
+    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+        let stop = self.context.stop.clone();
+        let mut wait = RETRY_BASE;
+        loop {
+            let begun = tokio::time::Instant::now();
+            let outcome = tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(None),
+                connected = self.connect() => connected.map(Some),
+            };
+            let error = match outcome {
+                Ok(None) => break,
+                Ok(Some(connected)) => match self.stream(connected).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            self.lost(&error);
+            if !self.streamed && !error.is_retryable() {
+                return Err(error);
+            }
+            if begun.elapsed() >= LASTED {
+                wait = RETRY_BASE;
+            }
+            let pause = if is_held_elsewhere(&error) { TAKEOVER_POLL } else { wait };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+            wait = (wait * 2).min(RETRY_CAP);
+        }
+        if let Some(session) = self.session.take() {
+            session.drain(self.context.delivery.grace()).await;
+        }
+        Ok(())
+    }
+
+    /// Says why there is no stream.
+    fn lost(&mut self, error: &PipelineError) {
+        if let Some(session) = &self.session {
+            session.fence.set_connected(false);
+            if session.over.is_cancelled() {
+                self.session = None;
+                self.backlog = Backlog::default();
+            }
+        }
+        let (reason, hint) = (chain(error), error.hint());
+        let state = if error.is_retryable() {
+            SourceState::Waiting { reason: reason.clone(), hint: hint.clone() }
+        } else {
+            SourceState::Failed { reason: reason.clone(), hint: hint.clone() }
+        };
+        self.context.readiness.set(self.context.name(), state);
+        if is_held_elsewhere(error) {
+            tracing::debug!(source = self.context.name(), reason, "waiting");
+        } else {
+            warn!(source = self.context.name(), reason, hint, retryable = error.is_retryable(), "not streaming");
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Connected, PipelineError> {
+        let settings = &self.context.settings;
+        let sentinel = Sentinel::connect(settings.url()).await?;
+        let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
+        let mut connection = ReplicationConnection::connect(settings.url()).await?;
+        let identity = connection.identify_system().await?;
+        let history = connection.timeline_history(identity.timeline).await?;
+        SlotState::read(&client, settings.slot()).await?.check(&identity.database)?;
+        self.check_publication(&client).await?;
+        let (stream, feedback) = connection.start(settings.slot(), settings.publication()).await?;
+        // The slot is ours: only now does its confirmed position stand still.
+        let slot = SlotState::read(&client, settings.slot()).await?;
+        let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
+        self.take_over(&identity, &history, confirmed_flush_lsn).await?;
+        Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn })
+    }
+
+    /// The publication's OID, as far as it can be told now: one that was made again is a gap.
+    async fn check_publication(&self, client: &tokio_postgres::Client) -> Result<(), PipelineError> {
+        let settings = &self.context.settings;
+        let name = settings.publication().to_owned();
+        let state = publication_state(client, settings.publication()).await.map_err(SourceError::from)?;
+        let loaded = self.context.catalog.reload().await?;
+        let recorded = loaded.snapshot.sources.iter().find(|source| source.name == settings.name());
+        match (state, recorded) {
+            (None, _) => Err(Discord::PublicationGone(name).into()),
+            (Some(state), Some(recorded)) if state.oid != recorded.publication_oid => {
+                Err(Discord::PublicationReplaced(name).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on with the session where nobody else had the source in the meantime, else begins another.
+    async fn take_over(
+        &mut self,
+        identity: &SystemIdentity,
+        history: &TimelineHistory,
+        confirmed_flush_lsn: Lsn,
+    ) -> Result<(), PipelineError> {
+        if let Some(session) = &self.session {
+            let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+            let epoch = SourceRecord::epoch(&client, self.context.name()).await?;
+            let same = session.epoch == epoch
+                && session.system_identifier == identity.system_identifier
+                && session.timeline == identity.timeline
+                && !session.over.is_cancelled();
+            if same {
+                check_slot(confirmed_flush_lsn, *session.persisted.borrow())?;
+                check_server(identity, session.progress.read_point().flush_lsn)?;
+                return Ok(());
+            }
+        }
+        self.session = None;
+        self.backlog = Backlog::default();
+        let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+        let record = SourceRecord::take(&client, self.context.name()).await?;
+        let point = self.resume_point(&record, identity, history, confirmed_flush_lsn)?;
+        self.session = Some(Session::begin(&self.context, &record, identity.timeline, point).await?);
+        Ok(())
+    }
+
+    fn resume_point(
+        &self,
+        record: &SourceRecord,
+        identity: &SystemIdentity,
+        history: &TimelineHistory,
+        confirmed_flush_lsn: Lsn,
+    ) -> Result<ResumePoint, PipelineError> {
+        let (recorded, found) = (record.system_identifier, identity.system_identifier);
+        if recorded != found {
+            return Err(Discord::OtherServer { recorded, found }.into());
+        }
+        for (what, configured, recorded) in [
+            ("slot", self.context.settings.slot(), &record.slot),
+            ("publication", self.context.settings.publication(), &record.publication),
+        ] {
+            if configured != recorded {
+                let (configured, recorded) = (configured.to_owned(), recorded.clone());
+                return Err(Discord::OtherName { what, configured, recorded }.into());
+            }
+        }
+        check_slot(confirmed_flush_lsn, record.point.flush_lsn)?;
+        let point = if record.timeline == identity.timeline {
+            record.point.clone()
+        } else {
+            let foreign = PipelineError::ForeignTimeline { recorded: record.timeline, found: identity.timeline };
+            let switch = history.switch_point_of(record.timeline).ok_or(foreign)?;
+            info!(source = self.context.name(), timeline = identity.timeline, %switch, "the server is on a new timeline");
+            record.point.clone().lowered_to(switch)
+        };
+        check_server(identity, point.flush_lsn)?;
+        Ok(point)
+    }
+
+    /// Streams until the connection is lost (an error), or the daemon stops (drained then).
+    async fn stream(&mut self, connected: Connected) -> Result<(), PipelineError> {
+        let Connected { sentinel, mut stream, feedback, history, confirmed_flush_lsn } = connected;
+        let Some(session) = &self.session else { return Err(PipelineError::Fenced) };
+        let context = &self.context;
+        feedback.acknowledge(*session.persisted.borrow());
+        session.fence.set_connected(true);
+        context.readiness.set(context.name(), SourceState::Streaming);
+        info!(source = context.name(), slot = context.settings.slot(), resume = %session.progress.read_point().position.commit_lsn, "streaming");
+        if self.streamed {
+            counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
+        }
+        self.streamed = true;
+        let mut upkeep = Upkeep {
+            settings: &context.settings,
+            catalog: &context.catalog,
+            sentinel: &sentinel,
+            facts: session.facts.clone(),
+            said: HashSet::new(),
+        };
+        let backend_pid = stream.backend_pid();
+        let mut intake = Intake::new(
+            context.name(),
+            session,
+            &context.catalog,
+            &sentinel,
+            history,
+            confirmed_flush_lsn,
+            &mut self.backlog,
+        );
+        let outcome = tokio::select! {
+            biased;
+            () = context.stop.cancelled() => Ok(()),
+            () = session.over.cancelled() => Err(PipelineError::Fenced),
+            () = sentinel.shutting_down() => Err(SourceError::ShuttingDown.into()),
+            () = feedback.lost() => Err(SourceError::Ended.into()),
+            ended = intake.run(&mut stream) => ended,
+            error = acknowledge(session, &feedback) => Err(error),
+            error = stay_asynchronous(&sentinel, backend_pid) => Err(error),
+            error = upkeep.run() => Err(error),
+        };
+        outcome?;
+        // The stop: nothing more is read, what is in flight finishes, and the server hears of it.
+        drop(stream);
+        if let Some(session) = self.session.take() {
+            let settled = session.drain(context.delivery.grace()).await;
+            feedback.acknowledge(settled);
+        }
+        feedback.close().await;
+        info!(source = context.name(), "stopped");
+        Ok(())
+    }
+}
+
+/// Tells the server what is persisted, as it is.
+async fn acknowledge(session: &Session, feedback: &Feedback) -> PipelineError {
+    let mut persisted = session.persisted.clone();
+    loop {
+        if persisted.changed().await.is_err() {
+            return PipelineError::Fenced;
+        }
+        feedback.acknowledge(*persisted.borrow_and_update());
+    }
+}
+
+/// Ends where an application's commit would wait for us.
+async fn stay_asynchronous(sentinel: &Sentinel, backend_pid: i32) -> PipelineError {
+    tokio::time::sleep(GUEST_FIRST).await;
+    loop {
+        if let Some(client) = sentinel.client()
+            && let Err(error @ SourceError::SynchronousStandby { .. }) =
+                check_not_synchronous(&client, backend_pid).await
+        {
+            return error.into();
+        }
+        tokio::time::sleep(GUEST_INTERVAL).await;
+    }
+}
+
+fn check_slot(confirmed_flush_lsn: Lsn, persisted: Lsn) -> Result<(), PipelineError> {
+    if confirmed_flush_lsn > persisted {
+        return Err(Discord::SlotAhead { slot: confirmed_flush_lsn, checkpoint: persisted }.into());
+    }
+    Ok(())
+}
+
+fn check_server(identity: &SystemIdentity, checkpoint: Lsn) -> Result<(), PipelineError> {
+    if identity.flush_lsn < checkpoint {
+        return Err(PipelineError::ServerBehind { server: identity.flush_lsn, checkpoint });
+    }
+    Ok(())
+}
+
+const fn is_held_elsewhere(error: &PipelineError) -> bool {
+    matches!(error, PipelineError::Source(SourceError::SlotActive { .. }))
+}
+
+/// The error and what caused it, in one line.
+fn chain(error: &PipelineError) -> String {
+    let first: &dyn std::error::Error = error;
+    let mut said: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(first), |error| (*error).source()) {
+        let text = error.to_string();
+        if said.last() != Some(&text) {
+            said.push(text);
+        }
+    }
+    said.join(": ")
+}

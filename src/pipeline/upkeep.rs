@@ -1,0 +1,117 @@
+//! Keeps the publication up to the catalog while the source is ours, and looks after its health.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use metrics::gauge;
+use tokio_postgres::Client;
+use tracing::{info, warn};
+
+use super::PipelineError;
+use super::catalog_watch::CatalogWatch;
+use super::lease::LeaseFacts;
+use crate::admin::metrics::{REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
+use crate::config::SourceSettings;
+use crate::model::SubscriptionState;
+use crate::setup::upkeep::{UpkeepNote, publish_missing};
+use crate::source::{Sentinel, SlotState, barrier};
+
+/// New tables are published within this and the time that it takes.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A subscription that is pending for longer gets its message again: its `create` may have died before sending it.
+const PENDING_MAX: Duration = Duration::from_secs(10);
+
+pub(super) struct Upkeep<'a> {
+    pub(super) settings: &'a SourceSettings,
+    pub(super) catalog: &'a CatalogWatch,
+    pub(super) sentinel: &'a Sentinel,
+    pub(super) facts: Arc<LeaseFacts>,
+    /// What was said already: a table that cannot be published is said once.
+    pub(super) said: HashSet<String>,
+}
+
+impl Upkeep<'_> {
+    /// For as long as it is polled.
+    pub(super) async fn run(&mut self) -> PipelineError {
+        let mut changes = self.catalog.changes();
+        let mut pending_at = tokio::time::Instant::now();
+        loop {
+            if let Some(client) = self.sentinel.client() {
+                if let Err(error) = self.publish(&client).await {
+                    self.say(&error);
+                }
+                if pending_at.elapsed() >= PENDING_MAX {
+                    self.remind(&client).await;
+                    pending_at = tokio::time::Instant::now();
+                }
+                self.measure(&client).await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                Ok(()) = changes.changed() => {}
+            }
+        }
+    }
+
+    async fn publish(&mut self, client: &Client) -> Result<(), PipelineError> {
+        let loaded = self.catalog.loaded();
+        let catalog = self.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+        for note in publish_missing(&catalog, client, self.settings, &loaded.snapshot).await? {
+            match &note {
+                UpkeepNote::Missing { .. } => {}
+                UpkeepNote::Failed { error, .. } => {
+                    if self.said.insert(note.to_string()) {
+                        let hint = error.hint();
+                        warn!(source = self.settings.name(), error = error as &dyn std::error::Error, hint, "{note}");
+                    }
+                }
+                UpkeepNote::Hazard(_) | UpkeepNote::PutBack { .. } => {
+                    if self.said.insert(note.to_string()) {
+                        warn!(source = self.settings.name(), "{note}");
+                    }
+                }
+                _ => info!(source = self.settings.name(), "{note}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, error: &PipelineError) {
+        if self.said.insert(error.to_string()) {
+            let hint = error.hint();
+            warn!(
+                source = self.settings.name(),
+                error = error as &dyn std::error::Error,
+                hint,
+                "the publication's upkeep failed"
+            );
+        }
+    }
+
+    async fn remind(&self, client: &Client) {
+        let loaded = self.catalog.loaded();
+        for subscription in loaded.index.subscriptions() {
+            let waits = subscription.state == SubscriptionState::Pending
+                && !subscription.starts.contains_key(self.settings.name())
+                && SystemTime::now().duration_since(subscription.created_at).unwrap_or_default() >= PENDING_MAX;
+            if waits && let Err(error) = barrier::emit(client, subscription.opaque_id, &subscription.nonce).await {
+                warn!(error = &error as &dyn std::error::Error, "a pending subscription could not be started");
+            }
+        }
+    }
+
+    // Precision is lost from 2^53 on, 8 PiB of log.
+    #[allow(clippy::cast_precision_loss)]
+    async fn measure(&self, client: &Client) {
+        let Ok(Some(slot)) = SlotState::find(client, self.settings.slot()).await else { return };
+        let source = self.settings.name().to_owned();
+        let current = slot.current_lsn.unwrap_or_default();
+        let lag = current.bytes_since(self.facts.received());
+        gauge!(REPLICATION_LAG_BYTES, "source" => source.clone()).set(lag as f64);
+        let behind = self.facts.committed().filter(|_| lag > 0).and_then(|at| at.elapsed().ok());
+        gauge!(REPLICATION_LAG_SECONDS, "source" => source.clone()).set(behind.unwrap_or_default().as_secs_f64());
+        gauge!(SLOT_RETAINED_BYTES, "source" => source).set(slot.retained_bytes.unwrap_or_default() as f64);
+    }
+}

@@ -1,0 +1,220 @@
+//! Why something could not be set up, and the way past it.
+
+use super::identity::Unpublishable;
+use crate::catalog::CatalogError;
+use crate::model::Lsn;
+use crate::postgres::PostgresError;
+use crate::source::SourceError;
+
+/// Why something could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A database was not reached.
+    #[error("cannot use the database of {what}")]
+    Connect {
+        /// `the catalog`, or the source by its name.
+        what: String,
+        /// Why.
+        #[source]
+        source: PostgresError,
+    },
+    /// The server can't serve as a source.
+    #[error("{problem}")]
+    Server {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// `setup` has not been run for this source.
+    #[error("source {0} is not set up")]
+    NotSetUp(String),
+    /// The publication is not there.
+    #[error("the publication {publication} of source {name} does not exist")]
+    PublicationMissing {
+        /// The source.
+        name: String,
+        /// The publication.
+        publication: String,
+    },
+    /// A publication that can't be used.
+    #[error("the publication {publication} {problem}")]
+    PublicationUnfit {
+        /// The publication.
+        publication: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// What is recorded and what the server shows do not fit, so changes may be lost.
+    #[error("source {name} can't go on from where it was")]
+    Discord {
+        /// The source.
+        name: String,
+        /// How they do not fit.
+        #[source]
+        discord: Discord,
+    },
+    /// A slot is taken on only where every transaction that is older than the publication has ended.
+    #[error("transactions that are older than the publication are still open, so the slot can't be adopted yet")]
+    OpenTransactions,
+    /// A table can't be published as it is.
+    #[error("table {table} can't be published")]
+    Unpublishable {
+        /// The table.
+        table: String,
+        /// Why.
+        #[source]
+        reason: Unpublishable,
+    },
+    /// The role owns neither the table nor what it takes to publish it.
+    #[error("the role may not publish table {table}")]
+    MayNotPublish {
+        /// The table.
+        table: String,
+        /// What its owner is to run.
+        statements: String,
+    },
+    /// The table of an integration is not there.
+    #[error("table {table} of integration {integration} does not exist in source {name}")]
+    NoTable {
+        /// The integration.
+        integration: String,
+        /// The table.
+        table: String,
+        /// The source.
+        name: String,
+    },
+    /// Two integrations have one table.
+    #[error("table {table} of integration {integration} belongs to integration {owner} already")]
+    TableTaken {
+        /// The integration that came second.
+        integration: String,
+        /// The table.
+        table: String,
+        /// The integration that came first.
+        owner: String,
+    },
+}
+
+/// How the record and the server do not fit. To go on would be to lose changes silently.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Discord {
+    /// Another cluster, or a logical copy.
+    #[error("this is another server than the one that was set up (system identifier {found}, not {recorded})")]
+    OtherServer {
+        /// As recorded.
+        recorded: u64,
+        /// As the server says.
+        found: u64,
+    },
+    /// Without its slot the server has kept no log for us.
+    #[error("there is a checkpoint, but the replication slot {0} is gone: changes since then may be lost")]
+    SlotGone(String),
+    /// The server has thrown away log that we had not read.
+    #[error("the replication slot {0} is invalidated: the server has removed log that was not read yet")]
+    SlotLost(String),
+    /// The catalog is older than the slot: it was restored.
+    #[error(
+        "the replication slot is at {slot}, ahead of the checkpoint at {checkpoint}: the catalog is older than the slot"
+    )]
+    SlotAhead {
+        /// The slot's confirmed position.
+        slot: Lsn,
+        /// What was recorded as safe to confirm.
+        checkpoint: Lsn,
+    },
+    /// It was dropped, and with it what the log means for us.
+    #[error("there is a checkpoint, but the publication {0} is gone: what it published since then is lost")]
+    PublicationGone(String),
+    /// It was dropped and made again: the slot is older than it.
+    #[error("the publication {0} was dropped and made again: the slot is older, and can't be read past that")]
+    PublicationReplaced(String),
+    /// The config names another slot or publication than the one that was set up.
+    #[error("the config names the {what} {configured}, but {recorded} was set up")]
+    OtherName {
+        /// `slot` or `publication`.
+        what: &'static str,
+        /// As configured.
+        configured: String,
+        /// As recorded.
+        recorded: String,
+    },
+}
+
+impl Discord {
+    /// The way past it, which records that changes may be missing.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::OtherServer { .. } => {
+                "if this is meant, run `webhookdb setup --accept-server`: it begins anew here and records the gap"
+            }
+            Self::SlotLost(_) => {
+                "raise max_slot_wal_keep_size, then run `webhookdb setup --accept-gap`: it begins anew and records the gap"
+            }
+            Self::OtherName { .. } => {
+                "put the old name back into the config, or run `webhookdb setup --accept-gap`: it begins anew and records \
+                 the gap"
+            }
+            _ => "run `webhookdb setup --accept-gap`: it begins anew and records the gap",
+        }
+    }
+}
+
+impl SetupError {
+    /// Whether the same call may succeed later with nothing changed by hand.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Catalog(error) => error.is_retryable(),
+            Self::Source(error) => error.is_retryable(),
+            Self::Connect { source: error, .. } => error.is_retryable(),
+            Self::OpenTransactions | Self::NoTable { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What the operator should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Catalog(error) => return error.hint(),
+            Self::Source(error) => return error.hint(),
+            Self::Connect { source: error, .. } => return error.hint(),
+            Self::Server { remedy, .. } => remedy.clone(),
+            Self::NotSetUp(_) | Self::PublicationMissing { .. } => "run `webhookdb setup`".to_owned(),
+            Self::PublicationUnfit { .. } => "name another publication in the config; setup makes it".to_owned(),
+            Self::Discord { discord, .. } => discord.hint().to_owned(),
+            Self::OpenTransactions => "end them, or wait, and run the command again".to_owned(),
+            Self::Unpublishable { reason, .. } => reason.hint().to_owned(),
+            Self::MayNotPublish { statements, .. } => {
+                format!("let the owner of the table and of the publication run: {statements}")
+            }
+            Self::NoTable { .. } => "it is published within seconds of its creation; try again then".to_owned(),
+            Self::TableTaken { .. } => "remove one of the two integrations".to_owned(),
+        })
+    }
+
+    /// Whether nothing was done for certain. A connection that broke leaves that open.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Source(SourceError::Postgres(PostgresError::Server(error))) => {
+                !matches!(error.sqlstate().code().get(..2), Some("08" | "57"))
+            }
+            Self::Source(_) | Self::Catalog(_) => false,
+            _ => true,
+        }
+    }
+}
+
+impl From<PostgresError> for SetupError {
+    fn from(error: PostgresError) -> Self {
+        Self::Source(error.into())
+    }
+}

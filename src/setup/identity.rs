@@ -1,0 +1,251 @@
+//! Which replica identity a table gets: never one with which the application's own UPDATE or DELETE would fail.
+
+use crate::config::ReplicaIdentity;
+use crate::source::publication::{NewIdentity, TableChanges};
+use crate::source::table::{Identity, Table, UniqueIndex};
+
+/// What is to be done to a table and its partitions before it is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct IdentityPlan {
+    /// The statements.
+    pub(super) changes: TableChanges,
+    /// What each altered table had before.
+    pub(super) before: Vec<Altered>,
+    /// What the operator should know.
+    pub(super) hazards: Vec<Hazard>,
+}
+
+/// A table whose replica identity is set by us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Altered {
+    /// The table, or one of its partitions.
+    pub(super) oid: u32,
+    /// `schema.name`, for people.
+    pub(super) name: String,
+    /// Its replica identity until now.
+    pub(super) before: NewIdentity,
+}
+
+/// Something that works, but not as well as it could.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hazard {
+    /// What it is.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Why a table can't be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unpublishable {
+    /// A view, a foreign table, and the like.
+    #[error("it is not a table")]
+    NotATable,
+    /// The write-ahead log has nothing of it.
+    #[error("it is unlogged or temporary")]
+    NotLogged,
+    /// Postgres refuses an UPDATE or DELETE of a published table that can't say which row it was.
+    #[error("it has no usable replica identity, and once it is published its own UPDATE and DELETE would fail")]
+    NoIdentity,
+}
+
+impl Unpublishable {
+    /// What the operator should do.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::NotATable => "name the table that holds the rows",
+            Self::NotLogged => "ALTER TABLE … SET LOGGED",
+            Self::NoIdentity => {
+                "give the table a primary key, or set replica_identity to \"key\" or \"full\" instead of \"keep\""
+            }
+        }
+    }
+}
+
+/// Plans the identity of a table and of each of its partitions, since it does not recurse by itself.
+///
+/// # Errors
+/// Where the table can't be published at all, or not without breaking it.
+pub(super) fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> Result<IdentityPlan, Unpublishable> {
+    if !root.is_table() {
+        return Err(Unpublishable::NotATable);
+    }
+    let mut plan = IdentityPlan { hazards: key_hazards(policy, root), ..IdentityPlan::default() };
+    for table in std::iter::once(root).chain(leaves) {
+        if !table.is_logged() {
+            return Err(Unpublishable::NotLogged);
+        }
+        match wanted(policy, root, table) {
+            Some(identity) => plan.set(table, &identity),
+            None if table.has_usable_identity() => {}
+            None => return Err(Unpublishable::NoIdentity),
+        }
+    }
+    Ok(plan)
+}
+
+impl IdentityPlan {
+    fn set(&mut self, table: &Table, identity: &NewIdentity) {
+        self.changes.set_identity(&table.schema, &table.name, identity);
+        self.before.push(Altered { oid: table.oid, name: table.display_name(), before: current(table) });
+    }
+}
+
+/// The identity that the table is to get, where it has another.
+fn wanted(policy: ReplicaIdentity, root: &Table, table: &Table) -> Option<NewIdentity> {
+    match policy {
+        ReplicaIdentity::Keep => None,
+        ReplicaIdentity::Full => (table.identity != Identity::Full).then_some(NewIdentity::Full),
+        // Whoever chose FULL wants whole old rows, and these name the external id too.
+        ReplicaIdentity::Key if table.identity == Identity::Full => None,
+        ReplicaIdentity::Key => match key_index(root, table) {
+            Some(index) if index.identity && table.identity == Identity::Index => None,
+            Some(index) => Some(NewIdentity::Index(index.name.clone())),
+            None if table.has_usable_identity() => None,
+            None if table.primary_key().is_empty() => Some(NewIdentity::Full),
+            None => Some(NewIdentity::Default),
+        },
+    }
+}
+
+/// The index of the root's remote key in `table`, which may be a partition with an order of columns of its own.
+fn key_index<'a>(root: &Table, table: &'a Table) -> Option<&'a UniqueIndex> {
+    let candidates = root.remote_key_indexes();
+    let (_, key) = candidates.first()?;
+    let wanted = sorted(root.names(&key.columns));
+    let fits = |index: &&UniqueIndex| table.is_not_null(index) && sorted(table.names(&index.columns)) == wanted;
+    let mut fitting = table.indexes.iter().filter(fits);
+    // One that is the identity already is as good as any.
+    fitting.clone().find(|index| index.identity).or_else(|| fitting.next())
+}
+
+fn sorted(mut names: Vec<&str>) -> Vec<&str> {
+    names.sort_unstable();
+    names
+}
+
+/// The identity that the table has, in the words that would set it again.
+fn current(table: &Table) -> NewIdentity {
+    match table.identity {
+        Identity::Full => NewIdentity::Full,
+        Identity::Nothing => NewIdentity::Nothing,
+        Identity::Default => NewIdentity::Default,
+        Identity::Index => match table.indexes.iter().find(|index| index.identity) {
+            Some(index) => NewIdentity::Index(index.name.clone()),
+            None => NewIdentity::Default,
+        },
+    }
+}
+
+fn key_hazards(policy: ReplicaIdentity, root: &Table) -> Vec<Hazard> {
+    let keys: Vec<i16> = root.remote_key_indexes().iter().map(|(column, _)| *column).collect();
+    let mut hazards = Vec::new();
+    if keys.len() > 1 {
+        let names = root.names(&keys);
+        hazards.push(Hazard {
+            what: format!(
+                "table {} has several keys beside its primary key ({}); {} is taken as the external id",
+                root.display_name(),
+                names.join(", "),
+                names.first().copied().unwrap_or_default()
+            ),
+            remedy: "drop the unique constraints that are not needed, if that is not the one".to_owned(),
+        });
+    }
+    if policy == ReplicaIdentity::Keep && !keys.is_empty() && root.identity == Identity::Default {
+        hazards.push(Hazard {
+            what: format!("a DELETE in table {} does not name the row's external id", root.display_name()),
+            remedy: "set replica_identity = \"key\" or \"full\" for this source".to_owned(),
+        });
+    }
+    hazards
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::table::tests::table_of;
+
+    fn stripe() -> Table {
+        table_of(2, &[("pkey", &[1]), ("stripe_id_key", &[2])], &[])
+    }
+
+    fn statements(policy: ReplicaIdentity, table: &Table) -> Result<Vec<String>, Unpublishable> {
+        Ok(plan(policy, table, &[])?.changes.statements().to_vec())
+    }
+
+    fn set(identity: &str) -> Result<Vec<String>, Unpublishable> {
+        Ok(vec![format!(r#"ALTER TABLE ONLY "public"."t" REPLICA IDENTITY {identity}"#)])
+    }
+
+    #[test]
+    fn each_policy_does_what_it_says() {
+        assert_eq!(statements(ReplicaIdentity::Key, &stripe()), set(r#"USING INDEX "stripe_id_key""#));
+        assert_eq!(statements(ReplicaIdentity::Full, &stripe()), set("FULL"));
+        assert_eq!(statements(ReplicaIdentity::Keep, &stripe()), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_so_already_is_left_alone() {
+        let mut by_index = stripe();
+        by_index.identity = Identity::Index;
+        by_index.indexes[1].identity = true;
+        assert_eq!(statements(ReplicaIdentity::Key, &by_index), Ok(vec![]));
+        let mut full = stripe();
+        full.identity = Identity::Full;
+        assert_eq!(statements(ReplicaIdentity::Full, &full), Ok(vec![]));
+        assert_eq!(statements(ReplicaIdentity::Key, &full), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_index_that_vanished_is_replaced() {
+        let mut table = stripe();
+        table.identity = Identity::Index;
+        assert_eq!(statements(ReplicaIdentity::Key, &table), set(r#"USING INDEX "stripe_id_key""#));
+    }
+
+    #[test]
+    fn no_table_is_published_whose_own_update_would_fail() {
+        let keyless = table_of(2, &[], &[]);
+        assert_eq!(statements(ReplicaIdentity::Key, &keyless), set("FULL"));
+        assert_eq!(statements(ReplicaIdentity::Keep, &keyless), Err(Unpublishable::NoIdentity));
+        let mut nothing = table_of(2, &[("pkey", &[1])], &[]);
+        nothing.identity = Identity::Nothing;
+        assert_eq!(statements(ReplicaIdentity::Key, &nothing), set("DEFAULT"));
+        assert_eq!(statements(ReplicaIdentity::Keep, &nothing), Err(Unpublishable::NoIdentity));
+    }
+
+    #[test]
+    fn without_a_remote_key_the_primary_key_is_left_as_it_is() {
+        assert_eq!(statements(ReplicaIdentity::Key, &table_of(2, &[("pkey", &[1])], &[])), Ok(vec![]));
+    }
+
+    #[test]
+    fn every_partition_gets_its_own_index_of_the_key() {
+        let root = table_of(3, &[("pkey", &[1, 2]), ("root_key", &[1, 3])], &[1]);
+        let mut leaf = table_of(3, &[("pkey", &[3, 2]), ("leaf_key", &[1, 3])], &[]);
+        leaf.name = "t_0".to_owned();
+        // The leaf has the root's columns in another order.
+        leaf.columns[0].name = "c".to_owned();
+        leaf.columns[2].name = "a".to_owned();
+        let plan = plan(ReplicaIdentity::Key, &root, &[leaf]).unwrap();
+        assert_eq!(
+            plan.changes.statements(),
+            [
+                r#"ALTER TABLE ONLY "public"."t" REPLICA IDENTITY USING INDEX "root_key""#,
+                r#"ALTER TABLE ONLY "public"."t_0" REPLICA IDENTITY USING INDEX "leaf_key""#,
+            ]
+        );
+        assert_eq!(plan.before.len(), 2);
+    }
+
+    #[test]
+    fn several_keys_and_deletes_without_an_external_id_are_hazards() {
+        let several = table_of(3, &[("pkey", &[1]), ("late", &[3]), ("early", &[2])], &[]);
+        let hazards = plan(ReplicaIdentity::Key, &several, &[]).unwrap().hazards;
+        assert!(hazards[0].what.contains("(b, c); b is taken"), "{hazards:?}");
+        assert_eq!(plan(ReplicaIdentity::Keep, &stripe(), &[]).unwrap().hazards.len(), 1);
+        assert_eq!(plan(ReplicaIdentity::Key, &stripe(), &[]).unwrap().hazards, []);
+    }
+}

@@ -1,0 +1,262 @@
+//! `setup` of one source: everything is looked at first, so that what is refused leaves the source untouched.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::assess::{self, Found};
+use super::error::{Discord, SetupError};
+use super::report::{Note, Report};
+use super::run::{Accept, connect};
+use super::upkeep::{self, UpkeepNote};
+use super::{checks, slot};
+use crate::catalog::sources::{self, Beginning};
+use crate::catalog::{self, Relation, RelationState, made, relations};
+use crate::config::SourceSettings;
+use crate::source::publication::{self, PublicationState};
+use crate::source::table::{self, Table};
+use crate::source::{ReplicationConnection, ServerFacts, SlotState, SystemIdentity};
+
+/// How long `setup` waits for the transactions that were open when tables were published.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(10);
+
+/// One source, and what it is set up for.
+pub(super) struct SourceSetup<'a> {
+    pub(super) catalog: &'a Client,
+    pub(super) catalog_schema: &'a str,
+    pub(super) default_source: &'a str,
+    pub(super) settings: &'a SourceSettings,
+    pub(super) accept: Accept,
+}
+
+impl SourceSetup<'_> {
+    pub(super) async fn run(&self, report: Report<'_>) -> Result<(), SetupError> {
+        let source = connect(self.settings.url(), &format!("source {}", self.settings.name())).await?;
+        let facts = ServerFacts::read(&source).await?;
+        // The slot is read before the record: a daemon records first and then confirms, so it is never ahead by itself.
+        let slot = SlotState::find(&source, self.settings.slot()).await?;
+        let hazards = checks::check(&facts, slot.as_ref())?;
+        let system = self.identify().await?;
+        report(Note::found(format!(
+            "source {}: Postgres {}, database {}",
+            self.settings.name(),
+            facts.major_version(),
+            facts.database
+        )));
+        hazards.into_iter().for_each(|hazard| report(Note::Hazard(hazard)));
+
+        let publication = publication::publication_state(&source, self.settings.publication()).await?;
+        let found = Found { system_identifier: system.system_identifier, publication, slot };
+        let discord = self.assess(&found, &facts.database).await?;
+        let publication_oid = self.publication(&source, &found, report).await?;
+        let failed = self.tables(&source, discord.as_ref(), report).await?;
+        let beginning = self.beginning(publication_oid, &system);
+        self.slot_and_checkpoint(&source, &facts.database, &found, discord, beginning, report).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Also proves that the role may replicate and that nothing in between prevents it.
+    async fn identify(&self) -> Result<SystemIdentity, SetupError> {
+        Ok(ReplicationConnection::connect(self.settings.url()).await?.identify_system().await?)
+    }
+
+    /// What does not fit and is accepted; what is not accepted is an error.
+    async fn assess(&self, found: &Found, database: &str) -> Result<Option<Discord>, SetupError> {
+        if let Some(publication) = &found.publication {
+            check_publication(self.settings.publication(), publication)?;
+        }
+        if let Some(slot) = &found.slot {
+            slot.check_kind(database)?;
+        }
+        let record = sources::find(self.catalog, self.settings.name()).await?;
+        let discord = match record {
+            Some(record) => assess::discord(self.settings, &record, found),
+            None => None,
+        };
+        match discord {
+            Some(Discord::OtherServer { .. }) if self.accept.server => Ok(discord),
+            Some(Discord::OtherServer { .. }) => self.refuse(discord),
+            Some(_) if self.accept.gap => Ok(discord),
+            discord => self.refuse(discord),
+        }
+    }
+
+    fn refuse(&self, discord: Option<Discord>) -> Result<Option<Discord>, SetupError> {
+        let name = self.settings.name().to_owned();
+        discord.map_or(Ok(None), |discord| Err(SetupError::Discord { name, discord }))
+    }
+
+    async fn publication(&self, source: &Client, found: &Found, report: Report<'_>) -> Result<u32, SetupError> {
+        let name = self.settings.publication();
+        if let Some(publication) = &found.publication {
+            report(Note::found(format!("publication {name} is there")));
+            publication_hazards(name, publication).into_iter().for_each(report);
+            return Ok(publication.oid);
+        }
+        publication::create_empty(source, name).await?;
+        made::record(self.catalog, "publication", self.settings.name(), name, "{}").await?;
+        report(Note::done(format!("made publication {name}")));
+        match publication::publication_state(source, name).await? {
+            Some(publication) => Ok(publication.oid),
+            None => Err(SetupError::PublicationMissing {
+                name: self.settings.name().to_owned(),
+                publication: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Publishes what is missing; returns why one table could not be published, for after everything else is done.
+    async fn tables(
+        &self,
+        source: &Client,
+        discord: Option<&Discord>,
+        report: Report<'_>,
+    ) -> Result<Option<SetupError>, SetupError> {
+        if matches!(discord, Some(Discord::OtherServer { .. })) {
+            // The OIDs of another server say nothing about the tables of this one.
+            relations::forget_all(self.catalog, self.settings.name()).await?;
+        }
+        let mut snapshot = catalog::load(self.catalog, self.catalog_schema, self.default_source).await?;
+        if discord.is_some() {
+            // What is recorded of the publication is about to be replaced.
+            snapshot.sources.retain(|source| source.name != self.settings.name());
+        }
+        let notes = upkeep::publish_missing(self.catalog, source, self.settings, &snapshot).await?;
+        notes.iter().for_each(|note| report(note.into()));
+        self.published_tables(source, report).await?;
+        let open = upkeep::wait_until_complete(self.catalog, source, self.settings, COMPLETE_WITHIN).await?;
+        for table in open {
+            report(Note::hazard(
+                format!("transactions from before table {table} was published are still open: they arrive in part"),
+                "nothing: the table is complete when they have ended, and `integrations list` shows since when",
+            ));
+        }
+        let failed = |note| if let UpkeepNote::Failed { error, .. } = note { Some(error) } else { None };
+        Ok(notes.into_iter().find_map(failed))
+    }
+
+    async fn published_tables(&self, source: &Client, report: Report<'_>) -> Result<(), SetupError> {
+        let published = publication::publication_state(source, self.settings.publication()).await?;
+        let oids: Vec<u32> = published.iter().flat_map(|state| &state.tables).map(|table| table.oid).collect();
+        for table in table::tables(source, &oids).await? {
+            if relations::record_unassigned(self.catalog, &self.unassigned(&table)).await? {
+                let name = table.display_name();
+                report(Note::found(format!("table {name} is published, but of no integration: it is passed over")));
+            }
+            if !table.has_usable_identity() {
+                let (name, schema_and_name) =
+                    (table.display_name(), publication::qualified(&table.schema, &table.name));
+                report(Note::hazard(
+                    format!("table {name} is published without a replica identity: its UPDATE and DELETE fail"),
+                    format!("ALTER TABLE {schema_and_name} REPLICA IDENTITY FULL, or take it out of the publication"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn unassigned(&self, table: &Table) -> Relation {
+        let keys = table.keys();
+        Relation {
+            source: self.settings.name().to_owned(),
+            oid: table.oid,
+            integration: None,
+            organization: None,
+            state: RelationState::Unassigned,
+            schema_name: keys.schema,
+            table_name: keys.name,
+            primary_key: keys.primary_key,
+            remote_key: keys.remote_key,
+            publishing_xid: None,
+            published_at: None,
+        }
+    }
+
+    fn beginning(&self, publication_oid: u32, system: &SystemIdentity) -> Beginning {
+        Beginning {
+            name: self.settings.name().to_owned(),
+            slot: self.settings.slot().to_owned(),
+            publication: self.settings.publication().to_owned(),
+            publication_oid,
+            system_identifier: system.system_identifier,
+            timeline: system.timeline,
+            lsn: system.flush_lsn,
+        }
+    }
+
+    async fn slot_and_checkpoint(
+        &self,
+        source: &Client,
+        database: &str,
+        found: &Found,
+        discord: Option<Discord>,
+        mut beginning: Beginning,
+        report: Report<'_>,
+    ) -> Result<(), SetupError> {
+        let name = self.settings.slot();
+        if let Some(discord) = discord {
+            beginning.lsn = slot::make_anew(source, name).await?;
+            self.record_slot().await?;
+            sources::begin_anew(self.catalog, &beginning, &discord.to_string()).await?;
+            report(Note::done(format!("made slot {name} anew at {}; the gap is recorded: {discord}", beginning.lsn)));
+            return Ok(());
+        }
+        if sources::find(self.catalog, self.settings.name()).await?.is_some() {
+            report(Note::found(format!("slot {name} and its checkpoint are there")));
+            return Ok(());
+        }
+        match &found.slot {
+            Some(slot) => {
+                beginning.lsn = slot::adopt(source, slot, database).await?;
+                report(Note::done(format!("adopted slot {name} from {} on", beginning.lsn)));
+            }
+            None => {
+                beginning.lsn = slot::make(source, name).await?;
+                self.record_slot().await?;
+                report(Note::done(format!("made slot {name} at {}", beginning.lsn)));
+            }
+        }
+        sources::begin(self.catalog, &beginning).await?;
+        report(Note::done(format!("wrote the first checkpoint of source {}", self.settings.name())));
+        Ok(())
+    }
+
+    async fn record_slot(&self) -> Result<(), SetupError> {
+        Ok(made::record(self.catalog, "slot", self.settings.name(), self.settings.slot(), "{}").await?)
+    }
+}
+
+/// Refuses what must never be: every table published, ours among them, is a trap for applications and feeds on itself.
+fn check_publication(name: &str, publication: &PublicationState) -> Result<(), SetupError> {
+    let unfit = |problem| Err(SetupError::PublicationUnfit { publication: name.to_owned(), problem });
+    if publication.all_tables {
+        return unfit(
+            "is FOR ALL TABLES, which makes UPDATE and DELETE fail in every table without a replica identity",
+        );
+    }
+    if publication.tables.iter().any(|table| table.schema == "notifications") {
+        return unfit("holds tables of the schema notifications, so that the daemon would be told of its own writes");
+    }
+    Ok(())
+}
+
+fn publication_hazards(name: &str, publication: &PublicationState) -> Vec<Note> {
+    let mut hazards = Vec::new();
+    if !publication.complete {
+        hazards.push(Note::hazard(
+            format!(
+                "publication {name} leaves out some of insert, update, delete and truncate: nobody is told of these"
+            ),
+            format!("ALTER PUBLICATION \"{name}\" SET (publish = 'insert, update, delete, truncate')"),
+        ));
+    }
+    if !publication.via_partition_root {
+        hazards.push(Note::hazard(
+            format!(
+                "publication {name} names partitions, not their roots: changes of partitioned tables are passed over"
+            ),
+            format!("ALTER PUBLICATION \"{name}\" SET (publish_via_partition_root = true)"),
+        ));
+    }
+    hazards
+}
