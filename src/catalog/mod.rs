@@ -20,4 +20,6 @@ pub mod test_requests;
 pub use error::CatalogError;
 pub use index::{CatalogIndex, Route, TableRoute};
 pub use revision::{CATALOG_CHANGED, CHANNEL, TEST_REQUESTED};
-pub use snapshot::{Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load, tables_before_setup};
+pub use snapshot::{
+    Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load, tables_before_setup,
+};

@@ -102,16 +102,8 @@ async fn list(context: &Context<'_>, format: Format) -> anyhow::Result<()> {
     let keys = read_keys(context, &snapshot).await;
     let items: Vec<Item> =
         snapshot.integrations.iter().map(|integration| item(integration, &snapshot, &keys)).collect();
-    let header = [
-        "OPAQUE ID",
-        "ORGANIZATION",
-        "SERVICE",
-        "SCHEMA",
-        "TABLE",
-        "SOURCE",
-        "PUBLISHED SINCE",
-        "EXTERNAL ID COLUMN",
-    ];
+    let header =
+        ["OPAQUE ID", "ORGANIZATION", "SERVICE", "SCHEMA", "TABLE", "SOURCE", "PUBLISHED SINCE", "EXTERNAL ID COLUMN"];
     let when_empty = "There are no integrations yet; `webhookdb integrations add --help` shows how to add one.";
     table::print(format, &header, &items, when_empty)
 }
@@ -129,8 +121,7 @@ async fn read_keys(context: &Context<'_>, snapshot: &Snapshot) -> Keys {
             continue;
         }
         match tables_of(source, &oids).await {
-            Ok(tables) => keys
-                .extend(tables.iter().map(|table| ((source.name().to_owned(), table.oid), table.keys()))),
+            Ok(tables) => keys.extend(tables.iter().map(|table| ((source.name().to_owned(), table.oid), table.keys()))),
             Err(error) => warn(&format!("the external id columns are not known: {error:#}")),
         }
     }

@@ -80,9 +80,7 @@ async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<Strin
     let catalog = connect_catalog(settings).await?;
     let context = Context { settings, catalog };
     match context.snapshot().await {
-        Ok(snapshot) => {
-            Ok(snapshot.integrations.iter().map(|one| qualified(&one.schema, &one.table_name)).collect())
-        }
+        Ok(snapshot) => Ok(snapshot.integrations.iter().map(|one| qualified(&one.schema, &one.table_name)).collect()),
         Err(CatalogError::NotSetUp(_)) => {
             let tables = catalog::tables_before_setup(&context.catalog, context.schema()).await?;
             Ok(tables.iter().map(|(schema, name)| qualified(schema, name)).collect())

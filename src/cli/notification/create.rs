@@ -178,7 +178,8 @@ async fn publish(
                 return Err(error.into());
             }
             // An organization's table may come later; the one table of an integration must be there.
-            UpkeepNote::Missing { integration, table } if matches!(subject, Subject::Integration(own) if own.opaque_id == integration) => {
+            UpkeepNote::Missing { integration, table } if matches!(subject, Subject::Integration(own) if own.opaque_id == integration) =>
+            {
                 let name = source.name().to_owned();
                 return Err(SetupError::NoTable { integration, table, name }.into());
             }
@@ -187,7 +188,9 @@ async fn publish(
         }
     }
     for table in upkeep::wait_until_complete(&context.catalog, client, source, COMPLETE_WITHIN).await? {
-        warn(&format!("transactions that were open when table {table} was published are still open, and arrive in part"));
+        warn(&format!(
+            "transactions that were open when table {table} was published are still open, and arrive in part"
+        ));
     }
     Ok(())
 }

@@ -53,8 +53,7 @@ fn parse_id(id: &str) -> anyhow::Result<SubscriptionId> {
 
 /// The subscription of this id that is not deleted.
 fn find(snapshot: &Snapshot, id: SubscriptionId) -> Option<&Subscription> {
-    let is_it = |subscription: &&Subscription| {
-        subscription.opaque_id == id && subscription.state != SubscriptionState::Deleted
-    };
+    let is_it =
+        |subscription: &&Subscription| subscription.opaque_id == id && subscription.state != SubscriptionState::Deleted;
     snapshot.subscriptions.iter().find(is_it)
 }

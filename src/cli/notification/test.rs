@@ -22,7 +22,8 @@ pub(super) async fn run(context: &Context<'_>, id: &str) -> anyhow::Result<()> {
             Err(Advice::new(what, "look at the endpoint; it must answer 2xx").into())
         }
         None => {
-            let what = format!("no daemon sent the test event within {} seconds", test_requests::ANSWER_WITHIN.as_secs());
+            let what =
+                format!("no daemon sent the test event within {} seconds", test_requests::ANSWER_WITHIN.as_secs());
             Err(Advice::new(what, "`webhookdb status` shows whether the daemon is well").into())
         }
     }
