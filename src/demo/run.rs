@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::error::DemoError;
 use super::program::{Daemon, Program};
 use super::receiver::{Delivery, Receiver};
-use super::screen::{Screen, grouped, milliseconds};
+use super::screen::{Screen, grouped, time};
 use super::tally::Tally;
 use super::{PostgresOptions, ThrowawayPostgres};
 
@@ -74,7 +74,7 @@ async fn start_postgres(screen: &Screen) -> Result<(ThrowawayPostgres, Client), 
     let server = made.map_err(|error| DemoError::io("start Postgres")(error.into()))??;
     let client = server.connect(DATABASE).await?;
     let version: String = client.query_one("SHOW server_version", &[]).await?.get(0);
-    screen.note(&format!("PostgreSQL {version}, started in {}", milliseconds(began.elapsed())));
+    screen.note(&format!("PostgreSQL {version}, started in {}", time(began.elapsed())));
     Ok((server, client))
 }
 
@@ -161,8 +161,9 @@ async fn backfill(
         bar.set_position((tally.notifications() - before) as u64);
     }
     bar.finish_and_clear();
-    let arrived = grouped(tally.notifications() - before);
-    screen.note(&format!("{arrived} notifications in {}", milliseconds(began.elapsed())));
+    let (arrived, took) = (tally.notifications() - before, began.elapsed());
+    let rate = (arrived as f64 / took.as_secs_f64()) as usize;
+    screen.note(&format!("{} notifications in {}, {} a second", grouped(arrived), time(took), grouped(rate)));
     Ok(())
 }
 

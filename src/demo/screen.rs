@@ -51,7 +51,7 @@ impl Screen {
     /// One notification on one line.
     pub(super) fn arrival(&self, delivery: &Delivery) {
         let (style, verdict) = if delivery.verified { (GOOD, "✓ verified") } else { (BAD, "✗ not verified") };
-        let (kind, id, took) = (&delivery.kind, &delivery.external_id, milliseconds(delivery.latency));
+        let (kind, id, took) = (&delivery.kind, &delivery.external_id, time(delivery.latency));
         self.line(&format!(
             "  {KEY}{kind}{KEY:#} {id}  {style}{verdict}{style:#}  {DIM}{took} after the commit{DIM:#}"
         ));
@@ -86,8 +86,10 @@ impl Screen {
             if tally.repeated() == 0 { "none twice".to_owned() } else { format!("{} repeated", tally.repeated()) };
         self.figure("notifications", &format!("{} ({repeated})", grouped(tally.notifications())), complete);
         self.figure("verified signatures", &grouped(tally.verified()), tally.unverified() == 0);
-        let (p50, p99) = (milliseconds(tally.percentile(50)), milliseconds(tally.percentile(99)));
+        let (p50, p99) = (time(tally.percentile(50)), time(tally.percentile(99)));
         self.figure("commit to receipt", &format!("p50 {p50}, p99 {p99}"), true);
+        self.note("(the backfill is one commit: its last row waits for all the others)");
+        self.note("Server, data and daemon are gone again.");
     }
 
     fn figure(&self, name: &str, value: &str, good: bool) {
@@ -96,9 +98,13 @@ impl Screen {
     }
 }
 
-pub(super) fn milliseconds(duration: Duration) -> String {
-    let ms = duration.as_secs_f64() * 1_000.0;
-    if ms < 100.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+/// With as many digits as mean something.
+pub(super) fn time(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds if seconds < 0.1 => format!("{:.1} ms", seconds * 1_000.0),
+        seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1_000.0),
+        seconds => format!("{seconds:.1} s"),
+    }
 }
 
 /// `2003` as `2,003`.
@@ -121,8 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn latencies_are_shown_to_a_sensible_digit() {
-        assert_eq!(milliseconds(Duration::from_micros(1_234)), "1.2 ms");
-        assert_eq!(milliseconds(Duration::from_millis(512)), "512 ms");
+    fn times_are_shown_to_a_sensible_digit() {
+        assert_eq!(time(Duration::from_micros(1_234)), "1.2 ms");
+        assert_eq!(time(Duration::from_millis(512)), "512 ms");
+        assert_eq!(time(Duration::from_millis(1_504)), "1.5 s");
     }
 }
