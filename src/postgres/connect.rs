@@ -104,13 +104,14 @@ async fn drive(mut connection: Connection<Stream, Stream>, notifications: Option
 }
 
 fn hand_on(message: AsyncMessage, notifications: Option<&Sender<Notification>>) {
-    match (message, notifications) {
-        (AsyncMessage::Notification(notification), Some(channel)) => {
-            if channel.try_send(notification).is_err() {
-                debug!("a notification was dropped: the channel is full or closed");
+    match message {
+        AsyncMessage::Notification(notification) => {
+            let dropped = notifications.and_then(|channel| channel.try_send(notification).err());
+            if let Some(reason) = dropped {
+                debug!(%reason, "a notification was dropped");
             }
         }
-        (AsyncMessage::Notice(notice), _) => debug!(sqlstate = notice.code().code(), "notice: {}", notice.message()),
+        AsyncMessage::Notice(notice) => debug!(sqlstate = notice.code().code(), "notice: {}", notice.message()),
         _ => {}
     }
 }

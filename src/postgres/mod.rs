@@ -1,6 +1,6 @@
 //! How a Postgres server is reached, for SQL and for replication alike: TLS as the URL asks, and errors with a remedy.
 
-mod channel_binding;
+mod certificate;
 mod connect;
 mod dial;
 mod error;

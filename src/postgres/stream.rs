@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::ChannelBinding;
 use tokio_rustls::client::TlsStream;
 
-use super::channel_binding::tls_server_end_point;
+use super::certificate::tls_server_end_point;
 
 /// A connection on which the startup message comes next.
 pub(crate) enum Stream {

@@ -102,7 +102,8 @@ impl ReplicationConnection {
                 database: text(row, 3)?.to_owned(),
             })
         });
-        identity.ok_or(SourceError::Malformed { what: "the rows of IDENTIFY_SYSTEM", value: rows.len() as u64 })
+        let value = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        identity.ok_or(SourceError::Malformed { what: "the rows of IDENTIFY_SYSTEM", value })
     }
 
     /// TIMELINE_HISTORY. Timeline 1 has none, and is not asked for.

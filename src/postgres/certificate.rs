@@ -1,16 +1,20 @@
-//! `tls-server-end-point` (RFC 5929): the hash of the server's certificate by the hash function of its own signature.
+//! The two things that have to be read out of a server's certificate, whatever its version: its signature's hash function,
+//! and its key.
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+const INTEGER: u8 = 0x02;
+/// `[0]`, which holds the version; there is none in version 1.
+const VERSION: u8 = 0xa0;
 
 /// 1.2.840.113549.1.1: the RSA signatures of PKCS #1.
 const RSA: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
 /// 1.2.840.10045.4: the ECDSA signatures.
 const ECDSA: [u8; 6] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4];
 
-/// The binding for this DER certificate; `None` where its signature algorithm has no hash of its own (Ed25519) or is unknown.
+/// `tls-server-end-point` (RFC 5929): the hash of the certificate by the hash function of its own signature; `None` where its signature algorithm has no hash of its own (Ed25519) or is unknown.
 pub(super) fn tls_server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     let algorithm = signature_algorithm(certificate)?;
     // MD5 and SHA-1 (RSA 4 and 5, ECDSA 1) are raised to SHA-256 by the RFC.
@@ -28,6 +32,19 @@ fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     let (_, after_tbs) = element(fields, SEQUENCE)?;
     let (algorithm, _) = element(after_tbs, SEQUENCE)?;
     Some(element(algorithm, OBJECT_IDENTIFIER)?.0)
+}
+
+/// The SubjectPublicKeyInfo, whole: the seventh field of the certificate's first, and the sixth in version 1.
+pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let (fields, _) = element(certificate, SEQUENCE)?;
+    let (fields, _) = element(fields, SEQUENCE)?;
+    let fields = element(fields, VERSION).map_or(fields, |(_, rest)| rest);
+    let (_serial, mut rest) = element(fields, INTEGER)?;
+    for _signature_issuer_validity_subject in 0..4 {
+        (_, rest) = element(rest, SEQUENCE)?;
+    }
+    let (_, after) = element(rest, SEQUENCE)?;
+    rest.get(..rest.len() - after.len())
 }
 
 /// The contents of the DER element of this tag that `input` begins with, and what follows it.
@@ -53,25 +70,44 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn certificate(algorithm: &'static rcgen::SignatureAlgorithm) -> Vec<u8> {
-        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+    fn certificate(key: &rcgen::KeyPair) -> Vec<u8> {
         let params = rcgen::CertificateParams::new(vec!["db.example".to_owned()]).unwrap();
-        params.self_signed(&key).unwrap().der().to_vec()
+        params.self_signed(key).unwrap().der().to_vec()
+    }
+
+    fn signed_by(algorithm: &'static rcgen::SignatureAlgorithm) -> Vec<u8> {
+        certificate(&rcgen::KeyPair::generate_for(algorithm).unwrap())
     }
 
     #[test]
     fn hashes_with_the_hash_of_the_signature() {
-        let sha256 = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let sha256 = signed_by(&rcgen::PKCS_ECDSA_P256_SHA256);
         assert_eq!(tls_server_end_point(&sha256), Some(Sha256::digest(&sha256).to_vec()));
-        let sha384 = certificate(&rcgen::PKCS_ECDSA_P384_SHA384);
+        let sha384 = signed_by(&rcgen::PKCS_ECDSA_P384_SHA384);
         assert_eq!(tls_server_end_point(&sha384), Some(Sha384::digest(&sha384).to_vec()));
-        assert_eq!(tls_server_end_point(&certificate(&rcgen::PKCS_ED25519)), None);
+        assert_eq!(tls_server_end_point(&signed_by(&rcgen::PKCS_ED25519)), None);
+    }
+
+    #[test]
+    fn finds_the_key_in_every_version() {
+        use rcgen::PublicKeyData;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let third = certificate(&key);
+        let public = key.subject_public_key_info();
+        assert_eq!(public_key(&third), Some(public.as_slice()));
+
+        let sequence = |contents: &[u8]| [&[SEQUENCE, u8::try_from(contents.len()).unwrap()], contents].concat();
+        let empty = sequence(&[]);
+        let first = [&[INTEGER, 1, 7], empty.repeat(4).as_slice(), &public].concat();
+        let first = sequence(&[sequence(&first), empty.clone(), empty].concat());
+        assert_eq!(public_key(&first), Some(public.as_slice()));
     }
 
     proptest! {
         #[test]
         fn never_panics(bytes: Vec<u8>) {
             let _ = tls_server_end_point(&bytes);
+            let _ = public_key(&bytes);
         }
     }
 }
