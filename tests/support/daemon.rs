@@ -67,9 +67,16 @@ impl Daemon {
             if expected(status, &answer) {
                 return answer;
             }
+            assert!(status != 0 || !self.has_exited(), "not {what}: the daemon has exited\n{}", self.log());
             assert!(Instant::now() < deadline, "not {what}: {status} {answer}\n{}", self.log());
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Whether the process is over and only waits to be collected.
+    fn has_exited(&self) -> bool {
+        let stat = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        stat.is_none_or(|stat| stat.contains(") Z "))
     }
 
     /// Waits until the log contains this.
