@@ -1,6 +1,6 @@
 //! One source, for as long as the daemon runs: connect, take over or go on, stream, and again.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -266,6 +266,7 @@ impl SourceTask {
             sentinel: &sentinel,
             facts: session.facts.clone(),
             said: HashSet::new(),
+            unread: VecDeque::new(),
         };
         let backend_pid = stream.backend_pid();
         let mut intake = Intake::new(
