@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use metrics::gauge;
+use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::lease::LeaseFacts;
-use crate::admin::metrics::{REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
+use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
 use crate::config::SourceSettings;
 use crate::model::{Lsn, SubscriptionState};
 use crate::setup::upkeep::{UpkeepNote, publish_missing};
@@ -31,6 +32,9 @@ pub(super) struct Upkeep<'a> {
     pub(super) catalog: &'a CatalogWatch,
     pub(super) sentinel: &'a Sentinel,
     pub(super) facts: Arc<LeaseFacts>,
+    /// Memory for notifications on their way in.
+    pub(super) memory: Arc<Semaphore>,
+    pub(super) memory_bytes: usize,
     /// What was said already: a table that cannot be published is said once.
     pub(super) said: HashSet<String>,
     /// Where the log ended when it was looked at and was not yet read so far.
@@ -112,6 +116,7 @@ impl Upkeep<'_> {
     async fn measure(&mut self, client: &Client) {
         let Ok(Some(slot)) = SlotState::find(client, self.settings.slot()).await else { return };
         let source = self.settings.name().to_owned();
+        gauge!(MEMORY_BYTES).set((self.memory_bytes - self.memory.available_permits()) as f64);
         let current = slot.current_lsn.unwrap_or_default();
         let lag = current.bytes_since(self.facts.received());
         gauge!(REPLICATION_LAG_BYTES, "source" => source.clone()).set(lag as f64);
