@@ -218,6 +218,10 @@ pub struct Lane<T> {
     next_id: EntryId,
     order: Order,
     ready: VecDeque<EntryId>,
+    /// Of those, the ones whose body is in the outbox alone.
+    wanted: VecDeque<EntryId>,
+    /// Bodies that are being read.
+    loading: usize,
     delayed: BTreeSet<(Instant, EntryId)>,
     /// Entries that are in memory alone.
     unstored: BTreeSet<EntryId>,
@@ -248,6 +252,8 @@ impl<T> Lane<T> {
             next_id: 0,
             order: Order::default(),
             ready: VecDeque::new(),
+            wanted: VecDeque::new(),
+            loading: 0,
             delayed: BTreeSet::new(),
             unstored: BTreeSet::new(),
             bytes: 0,
@@ -325,14 +331,18 @@ impl<T> Lane<T> {
         if self.in_flight >= self.concurrency {
             return None;
         }
-        // What has no body waits for `bodies_wanted` and does not hold back the other rows.
-        let at = self.ready.iter().position(|id| self.entries.get(id).is_some_and(|entry| entry.body.is_some()))?;
-        let id = self.ready.remove(at)?;
-        let entry = self.entries.get_mut(&id)?;
-        let body = entry.body.clone()?;
-        entry.phase = Phase::InFlight;
-        self.in_flight += 1;
-        Some(Start { id, event: entry.event.clone(), body, attempt: entry.attempts + 1 })
+        while let Some(id) = self.ready.pop_front() {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let Some(body) = entry.body.clone() else {
+                // It waits for `bodies_wanted`, and does not hold back the other rows.
+                self.wanted.push_back(id);
+                continue;
+            };
+            entry.phase = Phase::InFlight;
+            self.in_flight += 1;
+            return Some(Start { id, event: entry.event.clone(), body, attempt: entry.attempts + 1 });
+        }
+        None
     }
 
     /// The endpoint accepted it. Returns the ticket where the log still waits for it.
@@ -404,21 +414,22 @@ impl<T> Lane<T> {
         if self.draining {
             return Vec::new();
         }
-        let loading = self.entries.values().filter(|entry| entry.phase == Phase::Loading).count();
-        let room = self.concurrency.saturating_sub(self.in_flight + loading);
-        let stored = |id: &EntryId| {
-            self.entries.get(id).is_some_and(|entry| entry.body.is_none() && entry.storage == Storage::Stored)
-        };
-        let wanted: Vec<EntryId> = self.ready.iter().copied().filter(stored).take(room).collect();
-        self.ready.retain(|id| !wanted.contains(id));
-        for id in &wanted {
-            self.set_phase(*id, Phase::Loading);
+        let mut bodies = Vec::new();
+        while self.in_flight + self.loading < self.concurrency {
+            // A write that is not confirmed yet cannot be read back; what was stored after it is confirmed no sooner.
+            let next = self.wanted.front().and_then(|id| self.entries.get_mut(id).map(|entry| (*id, entry)));
+            let Some((id, entry)) = next.filter(|(_, entry)| entry.storage == Storage::Stored) else { break };
+            entry.phase = Phase::Loading;
+            bodies.push((id, entry.event.id.clone()));
+            self.wanted.pop_front();
+            self.loading += 1;
         }
-        wanted.into_iter().filter_map(|id| Some((id, self.entries.get(&id)?.event.id.clone()))).collect()
+        bodies
     }
 
     /// A body that was wanted; none where the outbox no longer has it (its row was removed by an operator).
     pub fn loaded(&mut self, id: EntryId, body: Option<Arc<Body>>, now: Instant) {
+        self.loading -= 1;
         let Some(body) = body else {
             self.retire(id, now);
             return;
@@ -434,7 +445,7 @@ impl<T> Lane<T> {
     /// Beyond which place of the outbox a page is wanted now, if one is. To be answered by [`Lane::paged`].
     pub fn page_wanted(&mut self) -> Option<i64> {
         let room = self.window_unconfirmed == 0
-            && self.ready.len() < Self::READY_ENOUGH
+            && self.ready.len() + self.wanted.len() < Self::READY_ENOUGH
             && self.entries.len() < self.limits.window / 2;
         let tail = self.tail.as_mut().filter(|tail| room && !self.draining && !tail.exhausted)?;
         tail.grown = tail.unconfirmed > 0;
