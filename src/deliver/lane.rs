@@ -461,14 +461,15 @@ impl<T> Lane<T> {
             self.last_seq = self.last_seq.max(row.seq);
             self.take_row(row, now);
         }
-        self.tail =
-            self.tail.take().filter(|tail| !complete || tail.grown).map(|tail| Tail { exhausted: complete, ..tail });
+        // Rows whose write was confirmed while the page was on its way may not be on it; those still to be confirmed will
+        // ask for another page then.
+        let waits = |tail: Tail| Tail { exhausted: complete && tail.unconfirmed > 0, ..tail };
+        self.tail = self.tail.take().filter(|tail| !complete || tail.grown).map(waits);
     }
 
     /// Writes everything that is in memory alone, where it has been there for too long.
     pub fn spill_if_slow(&mut self, now: Instant) {
-        let parked_full = self.unstored.is_empty() && self.entries.len() >= self.limits.window;
-        if self.tail.is_none() && (parked_full || self.slow_at().is_some_and(|at| at <= now)) {
+        if self.tail.is_none() && self.slow_at().is_some_and(|at| at <= now) {
             self.spill();
         }
     }
@@ -544,8 +545,12 @@ impl<T> Lane<T> {
             || self.writes.len() >= Self::WRITES_MAX
     }
 
-    /// When what is in memory alone will have been there for too long.
+    /// When what is in memory alone will have been there for too long. Where all of a full window is in the outbox already,
+    /// nothing there tells when there will be room, so that has come.
     fn slow_at(&self) -> Option<Instant> {
+        if self.unstored.is_empty() && self.entries.len() >= self.limits.window {
+            return self.entries.first_key_value().map(|(_, entry)| entry.arrived);
+        }
         let patience = if self.is_full() { self.limits.patience } else { self.limits.settle_within };
         self.oldest_unstored().map(|arrived| arrived + patience)
     }
