@@ -32,7 +32,7 @@ pub struct Lease {
     pub live: bool,
     /// The revision of the catalog that it has loaded.
     pub revision: i64,
-    /// Seconds from the commit of the last change that it read to its last renewal.
+    /// All log that was there then is read.
     pub caught_up_at: Option<SystemTime>,
 }
 
