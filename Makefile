@@ -19,8 +19,9 @@ demo: compiler ## Runs the main job, whole, on a throwaway Postgres of its own
 	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
 	$(CARGO) build --locked --bin webhookdb && $(CARGO) run --quiet --locked --bin webhookdb -- demo
 
+# The tests mostly wait, for Postgres and for endpoints: more of them at once than there are cores.
 test: compiler test-tools ## Runs all tests
-	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && $(CARGO) test --locked
+	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && $(CARGO) test --locked -- --test-threads=8
 
 test-matrix: compiler test-tools ## Runs the integration tests on every supported version of Postgres, or on those of MAJORS="14 18"
 	@failed=; for major in $(MAJORS); do \

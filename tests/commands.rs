@@ -403,3 +403,16 @@ async fn two_integrations_of_one_table_are_refused() {
     let stderr = site.webhookdb.run(&create).await.fails_with(1);
     assert!(stderr.contains(&site.integration_id(&CUSTOMERS).await), "{stderr}");
 }
+
+#[tokio::test]
+async fn status_is_well_where_a_daemon_streams_and_exits_0() {
+    let site = Site::new("status_well").await;
+    let id = site.subscribe("stripe_charge_v1", "https://127.0.0.1").await;
+    let daemon = site.serve().await;
+    let status = site.webhookdb.run(&["status", "--format", "json"]).await.json();
+    assert_eq!((&status["sources"][0]["state"], &status["sources"][0]["reason"]), (&"streaming".into(), &Value::Null));
+    assert_eq!((&status["daemon"]["alive"], &status["daemon"]["epoch"]), (&true.into(), &1.into()));
+    let text = site.webhookdb.run(&["status"]).await.ok();
+    assert!(text.contains("alive") && text.contains("streaming") && text.contains(&id), "{text}");
+    drop(daemon);
+}

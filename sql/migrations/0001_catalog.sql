@@ -64,7 +64,7 @@ CREATE UNLOGGED TABLE notifications.leases (
     released boolean NOT NULL DEFAULT false,
     revision bigint NOT NULL DEFAULT 0,
     received_lsn pg_lsn,
-    committed_at timestamptz
+    caught_up_at timestamptz            -- all log that was there then is read
 ) WITH (fillfactor = 50);
 
 -- Our own facts about an integration; WebhookDB's table does not hold them.

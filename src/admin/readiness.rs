@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 /// Where a source is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum SourceState {
     /// Not connected for the first time yet. Entered at the start.
-    #[default]
-    Starting,
+    Starting {
+        /// What is waited for.
+        reason: String,
+    },
     /// Changes are read. Entered when the slot is taken.
     Streaming,
     /// Something that passes by itself stands in the way: another daemon, a server that is not reached.
@@ -32,6 +34,12 @@ pub enum SourceState {
     },
 }
 
+impl Default for SourceState {
+    fn default() -> Self {
+        Self::Starting { reason: "not connected to Postgres yet".into() }
+    }
+}
+
 /// The state of every source, shared by all that set it and all that show it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<BTreeMap<String, SourceState>>>);
@@ -47,7 +55,7 @@ impl Readiness {
     pub fn overall(&self) -> SourceState {
         let rank = |state: &SourceState| match state {
             SourceState::Streaming => 0,
-            SourceState::Starting => 1,
+            SourceState::Starting { .. } => 1,
             SourceState::Waiting { .. } => 2,
             SourceState::Failed { .. } => 3,
         };
@@ -63,7 +71,7 @@ mod tests {
     #[test]
     fn the_worst_source_decides_and_none_is_no_stream() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.overall(), SourceState::Starting);
+        assert!(matches!(readiness.overall(), SourceState::Starting { .. }));
         readiness.set("a", SourceState::Streaming);
         assert_eq!(readiness.overall(), SourceState::Streaming);
         readiness.set("b", SourceState::Waiting { reason: "held".into(), hint: None });

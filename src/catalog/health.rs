@@ -57,7 +57,7 @@ pub struct Progress {
     /// How far the daemon has read, where one lives.
     pub received_lsn: Option<Lsn>,
     /// Seconds since the commit of the last change that the daemon read.
-    pub commit_age: Option<f64>,
+    pub read_age: Option<f64>,
 }
 
 /// A source's progress; none where it is not set up.
@@ -75,6 +75,6 @@ pub async fn progress(client: &Client, source: &str) -> Result<Option<Progress>,
         flush_lsn: lsn("flush_lsn")?,
         checkpoint_age: row.try_get("checkpoint_age")?,
         received_lsn: received.map(|lsn| Lsn::new(lsn.into())),
-        commit_age: row.try_get("commit_age")?,
+        read_age: row.try_get("read_age")?,
     }))
 }

@@ -33,7 +33,7 @@ pub struct Lease {
     /// The revision of the catalog that it has loaded.
     pub revision: i64,
     /// Seconds from the commit of the last change that it read to its last renewal.
-    pub committed_at: Option<SystemTime>,
+    pub caught_up_at: Option<SystemTime>,
 }
 
 /// Every lease, live or not.
@@ -54,7 +54,7 @@ pub async fn list(client: &Client) -> Result<Vec<Lease>, CatalogError> {
                 since: row.try_get("since")?,
                 live: row.try_get("live")?,
                 revision: row.try_get("revision")?,
-                committed_at: row.try_get("committed_at")?,
+                caught_up_at: row.try_get("caught_up_at")?,
             })
         })
         .collect()

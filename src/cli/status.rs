@@ -206,14 +206,14 @@ impl SourceReport {
     }
 }
 
-/// How old the first change is that is not settled, as far as it can be known: that of the last change read where a daemon
-/// is at work on it, and the age of the checkpoint where none is.
+/// How old the first change is that is not settled, as far as it can be known: since when the log is not read to its end
+/// where a daemon is at work on it, and the age of the checkpoint where none is.
 fn lag_seconds(progress: &Progress, current: Lsn, live: bool) -> f64 {
     let caught_up = |lsn: Lsn| lsn >= current;
     if caught_up(progress.flush_lsn) || (live && progress.received_lsn.is_some_and(caught_up)) {
         return 0.0;
     }
-    let age = if live { progress.commit_age.unwrap_or_default() } else { progress.checkpoint_age };
+    let age = if live { progress.read_age.unwrap_or_default() } else { progress.checkpoint_age };
     age.max(0.0)
 }
 
@@ -315,7 +315,7 @@ mod tests {
             flush_lsn: Lsn::new(flush),
             checkpoint_age: 100.0,
             received_lsn: received.map(Lsn::new),
-            commit_age: Some(7.0),
+            read_age: Some(7.0),
         }
     }
 
@@ -347,7 +347,7 @@ mod tests {
             since: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
             live,
             revision: 1,
-            committed_at: None,
+            caught_up_at: None,
         };
         let report = daemon_report(&[lease("a", true, 1, 10), lease("b", false, 2, 20)]);
         assert_eq!((report.alive, report.pid), (true, Some(10)));

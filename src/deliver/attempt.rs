@@ -202,21 +202,22 @@ const fn failure(kind: FailureKind, reason: String) -> Failure {
     Failure { kind, reason }
 }
 
+/// The error and its causes. What an [`io::Error`] carries is not its source: it has to be looked into.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
+    std::iter::successors(Some(error), |error| {
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        carried.map(|error| error as &(dyn Error + 'static)).or_else(|| (*error).source())
+    })
 }
 
 fn classify(error: &(dyn Error + 'static)) -> Failure {
-    // What an io::Error carries is not its source: it has to be looked into.
-    let carried = || chain(error).filter_map(|error| error.downcast_ref::<io::Error>()?.get_ref());
-    let guard = chain(error).find_map(|error| error.downcast_ref::<GuardError>());
-    if let Some(error) = guard.or_else(|| carried().find_map(|error| error.downcast_ref())) {
+    if let Some(error) = chain(error).find_map(|error| error.downcast_ref::<GuardError>()) {
         return failure(FailureKind::Guard, error.to_string());
     }
-    let tls = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>());
-    if let Some(error) = tls.or_else(|| carried().find_map(|error| error.downcast_ref())) {
+    if let Some(error) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
         return failure(FailureKind::Tls, error.to_string());
     }
-    let reasons: Vec<String> = chain(error).map(ToString::to_string).collect();
+    let mut reasons: Vec<String> = chain(error).map(ToString::to_string).collect();
+    reasons.dedup();
     failure(FailureKind::Connect, reasons.join(": "))
 }

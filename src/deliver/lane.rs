@@ -218,6 +218,10 @@ pub struct Lane<T> {
     next_id: EntryId,
     order: Order,
     ready: VecDeque<EntryId>,
+    /// Of those, the ones whose body is in the outbox alone.
+    wanted: VecDeque<EntryId>,
+    /// Bodies that are being read.
+    loading: usize,
     delayed: BTreeSet<(Instant, EntryId)>,
     /// Entries that are in memory alone.
     unstored: BTreeSet<EntryId>,
@@ -248,6 +252,8 @@ impl<T> Lane<T> {
             next_id: 0,
             order: Order::default(),
             ready: VecDeque::new(),
+            wanted: VecDeque::new(),
+            loading: 0,
             delayed: BTreeSet::new(),
             unstored: BTreeSet::new(),
             bytes: 0,
@@ -325,14 +331,18 @@ impl<T> Lane<T> {
         if self.in_flight >= self.concurrency {
             return None;
         }
-        // What has no body waits for `bodies_wanted` and does not hold back the other rows.
-        let at = self.ready.iter().position(|id| self.entries.get(id).is_some_and(|entry| entry.body.is_some()))?;
-        let id = self.ready.remove(at)?;
-        let entry = self.entries.get_mut(&id)?;
-        let body = entry.body.clone()?;
-        entry.phase = Phase::InFlight;
-        self.in_flight += 1;
-        Some(Start { id, event: entry.event.clone(), body, attempt: entry.attempts + 1 })
+        while let Some(id) = self.ready.pop_front() {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let Some(body) = entry.body.clone() else {
+                // It waits for `bodies_wanted`, and does not hold back the other rows.
+                self.wanted.push_back(id);
+                continue;
+            };
+            entry.phase = Phase::InFlight;
+            self.in_flight += 1;
+            return Some(Start { id, event: entry.event.clone(), body, attempt: entry.attempts + 1 });
+        }
+        None
     }
 
     /// The endpoint accepted it. Returns the ticket where the log still waits for it.
@@ -404,21 +414,22 @@ impl<T> Lane<T> {
         if self.draining {
             return Vec::new();
         }
-        let loading = self.entries.values().filter(|entry| entry.phase == Phase::Loading).count();
-        let room = self.concurrency.saturating_sub(self.in_flight + loading);
-        let stored = |id: &EntryId| {
-            self.entries.get(id).is_some_and(|entry| entry.body.is_none() && entry.storage == Storage::Stored)
-        };
-        let wanted: Vec<EntryId> = self.ready.iter().copied().filter(stored).take(room).collect();
-        self.ready.retain(|id| !wanted.contains(id));
-        for id in &wanted {
-            self.set_phase(*id, Phase::Loading);
+        let mut bodies = Vec::new();
+        while self.in_flight + self.loading < self.concurrency {
+            // A write that is not confirmed yet cannot be read back; what was stored after it is confirmed no sooner.
+            let next = self.wanted.front().and_then(|id| self.entries.get_mut(id).map(|entry| (*id, entry)));
+            let Some((id, entry)) = next.filter(|(_, entry)| entry.storage == Storage::Stored) else { break };
+            entry.phase = Phase::Loading;
+            bodies.push((id, entry.event.id.clone()));
+            self.wanted.pop_front();
+            self.loading += 1;
         }
-        wanted.into_iter().filter_map(|id| Some((id, self.entries.get(&id)?.event.id.clone()))).collect()
+        bodies
     }
 
     /// A body that was wanted; none where the outbox no longer has it (its row was removed by an operator).
     pub fn loaded(&mut self, id: EntryId, body: Option<Arc<Body>>, now: Instant) {
+        self.loading -= 1;
         let Some(body) = body else {
             self.retire(id, now);
             return;
@@ -434,7 +445,7 @@ impl<T> Lane<T> {
     /// Beyond which place of the outbox a page is wanted now, if one is. To be answered by [`Lane::paged`].
     pub fn page_wanted(&mut self) -> Option<i64> {
         let room = self.window_unconfirmed == 0
-            && self.ready.len() < Self::READY_ENOUGH
+            && self.ready.len() + self.wanted.len() < Self::READY_ENOUGH
             && self.entries.len() < self.limits.window / 2;
         let tail = self.tail.as_mut().filter(|tail| room && !self.draining && !tail.exhausted)?;
         tail.grown = tail.unconfirmed > 0;
@@ -450,14 +461,15 @@ impl<T> Lane<T> {
             self.last_seq = self.last_seq.max(row.seq);
             self.take_row(row, now);
         }
-        self.tail =
-            self.tail.take().filter(|tail| !complete || tail.grown).map(|tail| Tail { exhausted: complete, ..tail });
+        // Rows whose write was confirmed while the page was on its way may not be on it; those still to be confirmed will
+        // ask for another page then.
+        let waits = |tail: Tail| Tail { exhausted: complete && tail.unconfirmed > 0, ..tail };
+        self.tail = self.tail.take().filter(|tail| !complete || tail.grown).map(waits);
     }
 
     /// Writes everything that is in memory alone, where it has been there for too long.
     pub fn spill_if_slow(&mut self, now: Instant) {
-        let parked_full = self.unstored.is_empty() && self.entries.len() >= self.limits.window;
-        if self.tail.is_none() && (parked_full || self.slow_at().is_some_and(|at| at <= now)) {
+        if self.tail.is_none() && self.slow_at().is_some_and(|at| at <= now) {
             self.spill();
         }
     }
@@ -533,8 +545,12 @@ impl<T> Lane<T> {
             || self.writes.len() >= Self::WRITES_MAX
     }
 
-    /// When what is in memory alone will have been there for too long.
+    /// When what is in memory alone will have been there for too long. Where all of a full window is in the outbox already,
+    /// nothing there tells when there will be room, so that has come.
     fn slow_at(&self) -> Option<Instant> {
+        if self.unstored.is_empty() && self.entries.len() >= self.limits.window {
+            return self.entries.first_key_value().map(|(_, entry)| entry.arrived);
+        }
         let patience = if self.is_full() { self.limits.patience } else { self.limits.settle_within };
         self.oldest_unstored().map(|arrived| arrived + patience)
     }

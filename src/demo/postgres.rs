@@ -1,4 +1,8 @@
 //! A Postgres server of one's own for the demo and the tests: there in a moment, and gone without a trace.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it drives a process by blocking calls, on threads that may block, and its own server needs no TLS"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,5 +1,6 @@
 //! A batch of operations in one transaction, under the source's epoch.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::{PgLsn, ToSql};
@@ -174,8 +175,12 @@ fn array_text(keys: &RowKeys) -> Option<String> {
 async fn reschedule(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
     let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
     let (mut waits, mut ages, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    for operation in batch {
-        if let Operation::Reschedule { subscription, event_id, attempts: number, wait, age, error } = operation {
+    let mut seen = HashSet::new();
+    // The last word on a row counts: an UPDATE that finds two takes either.
+    for operation in batch.iter().rev() {
+        if let Operation::Reschedule { subscription, event_id, attempts: number, wait, age, error } = operation
+            && seen.insert((subscription, event_id))
+        {
             subscriptions.push(*subscription);
             events.push(event_id.as_str());
             attempts.push(number.cast_signed());

@@ -170,7 +170,6 @@ impl<'a> Intake<'a> {
         }
         let TransactionStart { commit_lsn, xid, committed_at } = start;
         let anchor = verdict.map(|_| Anchor { commit_lsn, end_lsn, xid, committed_at });
-        self.session.facts.set_committed(committed_at);
         self.session.progress.read(|watermark| watermark.commit(end_lsn, anchor));
     }
 

@@ -44,8 +44,8 @@ pub(super) struct LeaseFacts {
     /// The catalog's revision that every lane respects.
     revision: AtomicI64,
     received_lsn: AtomicU64,
-    /// Microseconds since 1970.
-    committed_at: AtomicU64,
+    /// All log that was there then is read; microseconds since 1970.
+    caught_up_at: AtomicU64,
     renew_now: Notify,
 }
 
@@ -65,13 +65,13 @@ impl LeaseFacts {
         Lsn::new(self.received_lsn.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_committed(&self, at: SystemTime) {
+    pub(super) fn set_caught_up(&self, at: SystemTime) {
         let micros = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        self.committed_at.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.caught_up_at.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(super) fn committed(&self) -> Option<SystemTime> {
-        let micros = self.committed_at.load(Ordering::Relaxed);
+    pub(super) fn caught_up(&self) -> Option<SystemTime> {
+        let micros = self.caught_up_at.load(Ordering::Relaxed);
         (micros > 0).then(|| UNIX_EPOCH + Duration::from_micros(micros))
     }
 }
@@ -145,10 +145,10 @@ impl Lease {
         let Identity { daemon, host, pid } = &self.identity;
         let revision = self.facts.revision.load(Ordering::Relaxed);
         let received = PgLsn::from(self.facts.received().get());
-        let committed = self.facts.committed();
+        let caught_up = self.facts.caught_up();
         let statement = include_str!("../../sql/checkpoint/renew_lease.sql");
         client
-            .execute(statement, &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &committed])
+            .execute(statement, &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &caught_up])
             .await
     }
 }

@@ -46,7 +46,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
     let identity = Identity::new();
     let mut sources = JoinSet::new();
     for source in settings.sources() {
-        readiness.set(source.name(), admin::SourceState::Starting);
+        readiness.set(source.name(), admin::SourceState::default());
         let context = SourceContext {
             settings: source.clone(),
             delivery: settings.delivery().clone(),

@@ -1,6 +1,6 @@
 //! One source, for as long as the daemon runs: connect, take over or go on, stream, and again.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,11 +79,13 @@ pub(super) struct SourceTask {
     session: Option<Session>,
     backlog: Backlog,
     streamed: bool,
+    /// Why there was no stream the last time.
+    said: Option<String>,
 }
 
 impl SourceTask {
     pub(super) fn new(context: SourceContext) -> Self {
-        Self { context, session: None, backlog: Backlog::default(), streamed: false }
+        Self { context, session: None, backlog: Backlog::default(), streamed: false, said: None }
     }
 
     /// Serves the source until it is told to stop.
@@ -145,10 +147,10 @@ impl SourceTask {
             SourceState::Failed { reason: reason.clone(), hint: hint.clone() }
         };
         self.context.readiness.set(self.context.name(), state);
-        if is_held_elsewhere(error) {
-            tracing::debug!(source = self.context.name(), reason, "waiting");
-        } else {
+        // What is tried again many times a minute is said once.
+        if self.said.as_ref() != Some(&reason) {
             warn!(source = self.context.name(), reason, hint, retryable = error.is_retryable(), "not streaming");
+            self.said = Some(reason);
         }
     }
 
@@ -156,10 +158,11 @@ impl SourceTask {
         let settings = &self.context.settings;
         let sentinel = Sentinel::connect(settings.url()).await?;
         let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
+        self.wait_for_slot(&client).await?;
+        let settings = &self.context.settings;
         let mut connection = ReplicationConnection::connect(settings.url()).await?;
         let identity = connection.identify_system().await?;
         let history = connection.timeline_history(identity.timeline).await?;
-        SlotState::read(&client, settings.slot()).await?.check(&identity.database)?;
         self.check_publication(&client).await?;
         let (stream, feedback) = connection.start(settings.slot(), settings.publication()).await?;
         // The slot is ours: only now does its confirmed position stand still.
@@ -167,6 +170,20 @@ impl SourceTask {
         let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
         self.take_over(&identity, &history, confirmed_flush_lsn).await?;
         Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn })
+    }
+
+    /// Stands by while another daemon reads from the slot.
+    async fn wait_for_slot(&mut self, client: &tokio_postgres::Client) -> Result<(), PipelineError> {
+        loop {
+            let settings = &self.context.settings;
+            let slot = SlotState::read(client, settings.slot()).await?;
+            let error = match slot.check(&settings.url().database) {
+                Err(error @ SourceError::SlotActive { .. }) => error.into(),
+                settled => return Ok(settled?),
+            };
+            self.lost(&error);
+            tokio::time::sleep(TAKEOVER_POLL).await;
+        }
     }
 
     /// The publication's OID, as far as it can be told now: one that was made again is a gap.
@@ -260,12 +277,16 @@ impl SourceTask {
             counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
         }
         self.streamed = true;
+        self.said = None;
         let mut upkeep = Upkeep {
             settings: &context.settings,
             catalog: &context.catalog,
             sentinel: &sentinel,
             facts: session.facts.clone(),
+            memory: session.memory.clone(),
+            memory_bytes: session.memory_bytes,
             said: HashSet::new(),
+            unread: VecDeque::new(),
         };
         let backend_pid = stream.backend_pid();
         let mut intake = Intake::new(

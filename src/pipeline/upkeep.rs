@@ -1,19 +1,20 @@
 //! Keeps the publication up to the catalog while the source is ours, and looks after its health.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use metrics::gauge;
+use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::lease::LeaseFacts;
-use crate::admin::metrics::{REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
+use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
 use crate::config::SourceSettings;
-use crate::model::SubscriptionState;
+use crate::model::{Lsn, SubscriptionState};
 use crate::setup::upkeep::{UpkeepNote, publish_missing};
 use crate::source::{Sentinel, SlotState, barrier};
 
@@ -23,13 +24,21 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// A subscription that is pending for longer gets its message again: its `create` may have died before sending it.
 const PENDING_MAX: Duration = Duration::from_secs(10);
 
+/// Looks that are remembered: half an hour of them; behind by more, the lag is told less finely.
+const UNREAD_MAX: usize = 1024;
+
 pub(super) struct Upkeep<'a> {
     pub(super) settings: &'a SourceSettings,
     pub(super) catalog: &'a CatalogWatch,
     pub(super) sentinel: &'a Sentinel,
     pub(super) facts: Arc<LeaseFacts>,
+    /// Memory for notifications on their way in.
+    pub(super) memory: Arc<Semaphore>,
+    pub(super) memory_bytes: usize,
     /// What was said already: a table that cannot be published is said once.
     pub(super) said: HashSet<String>,
+    /// Where the log ended when it was looked at and was not yet read so far.
+    pub(super) unread: VecDeque<(Lsn, SystemTime)>,
 }
 
 impl Upkeep<'_> {
@@ -104,14 +113,30 @@ impl Upkeep<'_> {
 
     // Precision is lost from 2^53 on, 8 PiB of log.
     #[allow(clippy::cast_precision_loss)]
-    async fn measure(&self, client: &Client) {
+    async fn measure(&mut self, client: &Client) {
         let Ok(Some(slot)) = SlotState::find(client, self.settings.slot()).await else { return };
         let source = self.settings.name().to_owned();
+        gauge!(MEMORY_BYTES).set((self.memory_bytes - self.memory.available_permits()) as f64);
         let current = slot.current_lsn.unwrap_or_default();
         let lag = current.bytes_since(self.facts.received());
         gauge!(REPLICATION_LAG_BYTES, "source" => source.clone()).set(lag as f64);
-        let behind = self.facts.committed().filter(|_| lag > 0).and_then(|at| at.elapsed().ok());
-        gauge!(REPLICATION_LAG_SECONDS, "source" => source.clone()).set(behind.unwrap_or_default().as_secs_f64());
+        let behind = self.behind(current).as_secs_f64();
+        gauge!(REPLICATION_LAG_SECONDS, "source" => source.clone()).set(behind);
         gauge!(SLOT_RETAINED_BYTES, "source" => source).set(slot.retained_bytes.unwrap_or_default() as f64);
+    }
+
+    /// For how long the log has not been read to its end.
+    fn behind(&mut self, current: Lsn) -> Duration {
+        let (received, now) = (self.facts.received(), SystemTime::now());
+        while let Some((_, at)) = self.unread.front().copied().filter(|(end, _)| *end <= received) {
+            self.facts.set_caught_up(at);
+            self.unread.pop_front();
+        }
+        if received >= current {
+            self.facts.set_caught_up(now);
+        } else if self.unread.len() < UNREAD_MAX {
+            self.unread.push_back((current, now));
+        }
+        self.facts.caught_up().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()
     }
 }

@@ -166,20 +166,23 @@ pub fn test_body(organization: Option<&str>, integration: Option<&str>) -> (Stri
     let mut random = data_encoding::BASE32_NOPAD.encode(&bytes);
     random.make_ascii_lowercase();
     let event = format!("evt_test_{random}");
-    let body = serde_json::json!({
-        "id": event,
-        "type": "test",
-        "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
-        "organization": organization,
-        "service_integration": integration,
-        "service_name": "test service",
-        "table_name": "test_table_name",
-        "external_id_column": "external_id",
-        "external_id": random,
-        "row": {"data": ["alpha", "beta", "charlie", "delta"]},
-        "old": null,
-        "unchanged": [],
-        "source": null,
-    });
-    (event, body.to_string().into_bytes())
+    let mut out = Vec::new();
+    let timestamp = humantime::format_rfc3339_micros(SystemTime::now());
+    out.extend_from_slice(format!(r#"{{"id":"{event}","type":"test","timestamp":"{timestamp}""#).as_bytes());
+    for (name, value) in [("organization", organization), ("service_integration", integration)] {
+        out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        match value {
+            Some(value) => write_json_string(value, &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.extend_from_slice(TEST_TABLE.as_bytes());
+    out.extend_from_slice(format!(r#""{random}",{TEST_ROW}}}"#).as_bytes());
+    (event, out)
 }
+
+/// What a test event says of its table; its external id follows.
+const TEST_TABLE: &str = r#","service_name":"test service","table_name":"test_table_name","external_id_column":"external_id","external_id":"#;
+
+/// What a test event says of its row.
+const TEST_ROW: &str = r#""row":{"data":["alpha","beta","charlie","delta"]},"old":null,"unchanged":[],"source":null"#;

@@ -63,6 +63,13 @@ struct World {
     flying: Vec<Start>,
     accepted: Vec<u64>,
     given_up: HashSet<u64>,
+    /// The checkpoint: every change below it is settled, and that is recorded.
+    persisted: u64,
+    /// Changes that were accepted and whose acceptance is recorded: they must not come again.
+    recorded: HashSet<u64>,
+    /// A page that was read and has not come to the lane yet.
+    page: Option<(Vec<StoredRow>, bool)>,
+    crashed: bool,
     now: Instant,
     lane: Lane<u64>,
 }
@@ -79,6 +86,10 @@ impl World {
             flying: Vec::new(),
             accepted: Vec::new(),
             given_up: HashSet::new(),
+            persisted: 0,
+            recorded: HashSet::new(),
+            page: None,
+            crashed: false,
             now: Instant::now(),
             lane: Lane::new(LIMITS),
         }
@@ -109,6 +120,8 @@ impl World {
         let start = self.flying.remove(which % self.flying.len());
         let number = start.event.position.commit_lsn.get();
         if accepts {
+            assert!(!self.recorded.contains(&number), "{number} is sent again although its acceptance was recorded");
+            assert!(self.crashed || !self.accepted.contains(&number), "{number} is sent twice by one lane");
             self.accepted.push(number);
             self.settled.extend(self.lane.succeeded(start.id, self.now));
         } else if self.lane.failed(start.id, "500".into(), self.now) == Finished::GivenUp {
@@ -141,15 +154,28 @@ impl World {
             }
         }
         self.lane.confirm(&acks);
-        let watermark = self.watermark();
+        let persisted = self.persisted;
         self.outbox
-            .retain(|_, (event, state, _)| *state != State::Delivered || event.position.commit_lsn.get() >= watermark);
+            .retain(|_, (event, state, _)| *state != State::Delivered || event.position.commit_lsn.get() >= persisted);
+    }
+
+    fn persist(&mut self) {
+        self.persisted = self.watermark();
     }
 
     fn load(&mut self) {
         for (id, event_id) in self.lane.bodies_wanted() {
             let found = self.row_of(&event_id).is_some();
             self.lane.loaded(id, found.then(body), self.now);
+        }
+        self.read_page();
+        self.take_page();
+    }
+
+    /// Reads a page as the outbox stands now.
+    fn read_page(&mut self) {
+        if self.page.is_some() {
+            return;
         }
         let Some(after) = self.lane.page_wanted() else { return };
         let owed = self.outbox.range(after + 1..).filter(|(_, (_, state, _))| *state == State::Owed);
@@ -165,20 +191,42 @@ impl World {
             })
             .collect();
         let complete = rows.len() < 3;
-        self.lane.paged(rows, complete, self.now);
+        self.page = Some((rows, complete));
     }
 
-    /// Everything in memory is lost; the log is read again from the watermark.
+    fn take_page(&mut self) {
+        if let Some((rows, complete)) = self.page.take() {
+            self.lane.paged(rows, complete, self.now);
+        }
+    }
+
+    /// Everything in memory is lost; the log is read again from the checkpoint.
     fn crash(&mut self) {
-        let watermark = self.watermark();
-        self.next = watermark;
-        self.settled.retain(|number| *number < watermark);
+        let persisted = self.persisted;
+        self.crashed = true;
+        self.next = persisted;
+        self.settled.retain(|number| *number < persisted);
         self.pending.clear();
         self.flying.clear();
-        let replay = self.outbox.values().map(|(event, ..)| event.position).max();
-        let resolved = self.outbox.values().filter(|(_, state, _)| *state != State::Owed);
+        self.page = None;
+        let delivered = self.outbox.values().filter(|(_, state, _)| *state == State::Delivered);
+        self.recorded = delivered.map(|(event, ..)| event.position.commit_lsn.get()).collect();
+        let settled = self.accepted.iter().copied().filter(|number| *number < persisted && !self.is_owed(*number));
+        let settled: Vec<u64> = settled.collect();
+        self.recorded.extend(settled);
+        let from = Position::new(Lsn::new(persisted), 0);
+        let replayed = || self.outbox.values().filter(|(event, ..)| event.position >= from);
+        let replay = replayed().map(|(event, ..)| event.position).max();
+        let resolved = replayed().filter(|(_, state, _)| *state != State::Owed);
         let resolved = resolved.map(|(event, ..)| event.id.clone()).collect();
         self.lane = Lane::resumed(LIMITS, replay, resolved);
+    }
+
+    fn is_owed(&self, number: u64) -> bool {
+        let of_it = |(event, state, _): &(Event, State, u32)| {
+            event.position.commit_lsn.get() == number && *state == State::Owed
+        };
+        self.outbox.values().any(of_it)
     }
 
     fn finish(&mut self) {
@@ -189,6 +237,7 @@ impl World {
             self.launch();
             self.land(0, true);
             self.commit(usize::MAX);
+            self.take_page();
             self.load();
             if self.next == self.log.len() as u64 && self.lane.is_idle() && self.flying.is_empty() {
                 return;
@@ -224,8 +273,11 @@ enum Step {
     Land { which: usize, accepts: bool },
     Commit(usize),
     Load,
+    ReadPage,
+    TakePage,
     Wait(u64),
     Press,
+    Persist,
     Crash,
 }
 
@@ -236,6 +288,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (any::<usize>(), prop::bool::weighted(0.6)).prop_map(|(which, accepts)| Step::Land { which, accepts }),
         6 => (1usize..8).prop_map(Step::Commit),
         4 => Just(Step::Load),
+        4 => Just(Step::ReadPage),
+        4 => Just(Step::TakePage),
+        3 => Just(Step::Persist),
         3 => (1u64..2_000).prop_map(Step::Wait),
         1 => Just(Step::Press),
         1 => Just(Step::Crash),
@@ -266,6 +321,9 @@ proptest! {
                 Step::Land { which, accepts } => world.land(which, accepts),
                 Step::Commit(count) => world.commit(count),
                 Step::Load => world.load(),
+                Step::ReadPage => world.read_page(),
+                Step::TakePage => world.take_page(),
+                Step::Persist => world.persist(),
                 Step::Wait(milliseconds) => {
                     world.now += Duration::from_millis(milliseconds);
                     world.lane.spill_if_slow(world.now);
@@ -326,4 +384,36 @@ fn concurrency_grows_on_success_up_to_its_limit() {
         assert!(world.flying.len() <= LIMITS.concurrency);
     });
     assert_eq!(world.accepted.len(), 8);
+}
+
+#[test]
+fn what_is_stored_while_a_page_is_on_its_way_is_paged_next() {
+    let mut world = World::new((0..5).map(row).collect());
+    world.crash();
+    (0..3).for_each(|_| world.arrive());
+    world.commit(3);
+    world.load();
+    // The page is read when two rows are not durable yet, and arrives when they are.
+    world.arrive();
+    world.arrive();
+    world.read_page();
+    world.commit(2);
+    world.take_page();
+    world.finish();
+    world.assert_kept();
+}
+
+#[test]
+fn a_window_full_of_failures_does_not_hold_the_log_back_until_the_next_attempt() {
+    let mut world = World::new((0..10).map(row).collect());
+    for _ in 0..LIMITS.window {
+        world.arrive();
+        world.launch();
+        world.land(0, false);
+    }
+    world.commit(usize::MAX);
+    assert!(!world.lane.accepts());
+    assert!(world.lane.next_wake().is_some_and(|wake| wake <= world.now), "the lane sleeps until an attempt is due");
+    world.lane.spill_if_slow(world.now);
+    assert!(world.lane.accepts());
 }
