@@ -4,10 +4,13 @@
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fmt clean ci postgres test-tools compiler
+.PHONY: help build demo test test-matrix lint fmt clean ci postgres test-tools compiler
+
+# The supported major versions of Postgres.
+MAJORS ?= 14 15 16 17 18
 
 help: ## Says what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: compiler ## Builds the program into target/debug/webhookdb
 	$(CARGO) build --locked
@@ -20,12 +23,20 @@ demo: compiler ## Runs the main job, whole, on a throwaway Postgres of its own
 test: compiler test-tools ## Runs all tests
 	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && $(CARGO) test --locked -- --test-threads=8
 
+test-matrix: compiler test-tools ## Runs the integration tests on every supported version of Postgres, or on those of MAJORS="14 18"
+	@failed=; for major in $(MAJORS); do \
+	    echo "==> PostgreSQL $$major"; \
+	    { PG_BIN="$$(scripts/fetch-postgres $$major)" && export PG_BIN && $(CARGO) test --locked --test tests; } \
+	        || failed="$$failed $$major"; \
+	done; \
+	[ -z "$$failed" ] || { echo "error: not everything passed on PostgreSQL$$failed" >&2; exit 1; }
+
 lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-deny and shellcheck
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed: deny.toml was not checked" >&2; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* scripts/fetch-* .ci/run; \
 	else echo "shellcheck is not installed: the scripts were not checked" >&2; fi
 
 fmt: ## Formats the code

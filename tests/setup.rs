@@ -1,5 +1,6 @@
 //! `setup` and the upkeep of the publication: what is made, what is adopted, what is refused, and what is taken back.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -372,16 +373,20 @@ async fn drop_and_beginning_anew_are_refused_while_somebody_reads_from_the_slot(
     drop(reading);
 }
 
+/// The psql beside the server's programs; where only a server is there, the one in `PATH`, of whatever version.
+fn psql() -> PathBuf {
+    let beside_server = std::env::var_os("PG_BIN").map(|directory| PathBuf::from(directory).join("psql"));
+    beside_server.filter(|psql| psql.is_file()).unwrap_or_else(|| "psql".into())
+}
+
 /// Runs `sql/setup-replication.sql` as a DBA would: as the superuser, with psql alone.
 async fn run_script(database: &TestDatabase, script: &std::path::Path, variables: &[&str]) -> (bool, String) {
-    let psql = std::env::var_os("PG_BIN")
-        .map_or_else(|| "psql".into(), |directory| std::path::PathBuf::from(directory).join("psql"));
-    let mut command = Command::new(psql);
+    let mut command = Command::new(psql());
     command.arg("-X").arg("-d").arg(database.url()).arg("-f").arg(script).stdin(Stdio::null());
     for variable in variables {
         command.arg("-v").arg(variable);
     }
-    let output = command.output().await.expect("psql");
+    let output = command.output().await.expect("psql, of PostgreSQL's client programs");
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 

@@ -63,9 +63,14 @@ pub(super) fn server_error(body: &backend::ErrorResponseBody) -> ServerError {
     read_fields(body.fields())
 }
 
+/// What a NoticeResponse tells of.
+pub(super) fn server_notice(body: &backend::NoticeResponseBody) -> ServerError {
+    read_fields(body.fields())
+}
+
 /// Says a notice in the log; the walsender's are rare, and mean something.
 pub(super) fn log_notice(body: &backend::NoticeResponseBody) {
-    let notice = read_fields(body.fields());
+    let notice = server_notice(body);
     warn!(sqlstate = notice.sqlstate().code(), "notice from the server: {}", notice.message());
 }
 

@@ -261,6 +261,15 @@ impl SourceError {
         }
         error.into()
     }
+
+    /// Whether a notice lets the stream go on. Version 18 goes on without a publication that is missing, and leaves its
+    /// changes out with a warning, which is the only one of this code while the log is streamed.
+    pub(super) fn check_notice(notice: ServerError, publication: &str) -> Result<(), Self> {
+        if *notice.sqlstate() == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE {
+            return Err(Self::PublicationMissing { publication: publication.to_owned(), source: Box::new(notice) });
+        }
+        Ok(())
+    }
 }
 
 impl From<ServerError> for SourceError {

@@ -17,9 +17,9 @@ use crate::postgres::{PostgresError, dial};
 /// The name of our sessions in pg_stat_activity.
 pub(super) const APPLICATION_NAME: &str = "webhookdb-notifications";
 
-/// The settings that the payload's text depends on. Startup parameters come before the role's and the database's own
-/// settings, so that these change nothing.
-pub(super) const PINNED: [(&str, &str); 7] = [
+/// The settings that the payload's text depends on, and one more: from version 18 on a mere warning tells of a missing
+/// publication. Startup parameters come before the role's and the database's own settings, so that these change nothing.
+pub(super) const PINNED: [(&str, &str); 8] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, MDY"),
     ("IntervalStyle", "postgres"),
@@ -27,6 +27,7 @@ pub(super) const PINNED: [(&str, &str); 7] = [
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),
     ("search_path", "pg_catalog"),
+    ("client_min_messages", "warning"),
 ];
 
 /// A connection that is logged in and ready for a query.

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use postgres_protocol::message::backend::Message;
 use tracing::debug;
 
-use super::channel::{Reader, log_notice, parse, server_error, tag};
+use super::channel::{Reader, log_notice, parse, server_error, server_notice, tag};
 use super::frame::CopyData;
 use super::framing::{COPY_DATA, Wire};
 use super::progress::Progress;
@@ -71,6 +71,7 @@ impl ReplicationStream {
             Message::ErrorResponse(body) => Err(SourceError::while_streaming(server_error(&body), &self.publication)),
             Message::CopyDone | Message::CommandComplete(_) | Message::ReadyForQuery(_) => Err(SourceError::Ended),
             Message::NoticeResponse(body) => {
+                SourceError::check_notice(server_notice(&body), &self.publication)?;
                 log_notice(&body);
                 Ok(None)
             }
