@@ -37,7 +37,8 @@ async fn no_postgres_fails_every_command_but_serve_which_waits_and_says_so() {
     }
     let daemon = webhookdb.serve_unready().await;
     let answer =
-        daemon.wait_for_readyz("a reason", |status, answer| status == 503 && answer["reason"].is_string()).await;
+        daemon.wait_for_readyz("waiting", |status, answer| status == 503 && answer["status"] == "waiting").await;
+    assert!(answer["reason"].is_string(), "{answer}");
     assert!(answer["hint"].is_string(), "{answer}");
     assert_eq!(daemon.get("/healthz").await.0, 200);
     assert_eq!(daemon.terminate().await.code(), Some(0));
@@ -50,7 +51,7 @@ async fn serve_goes_on_by_itself_when_postgres_comes() {
     let mut site = Site::on(&server, "comes_later").await;
     crate::support::cluster::stop(&server, StopMode::Fast).await;
     let daemon = site.webhookdb.serve_unready().await;
-    daemon.wait_for_readyz("a reason", |status, answer| status == 503 && answer["reason"].is_string()).await;
+    daemon.wait_for_readyz("waiting", |status, answer| status == 503 && answer["status"] == "waiting").await;
     crate::support::cluster::start(&server).await;
     daemon.wait_until_ready().await;
     site.database.reconnect().await;
