@@ -220,9 +220,11 @@ WHERE NOT EXISTS (SELECT FROM pg_temp.unusable u WHERE u.root = w.root)
 
 SET lock_timeout = 0;
 SET statement_timeout = '60s';
-SELECT format('DO $make$ BEGIN PERFORM pg_create_logical_replication_slot(%L, %L); END $make$', :'slot', 'pgoutput')
-WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = :'slot')
-\gexec
+SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = :'slot') AS slot_is_missing \gset
+\if :slot_is_missing
+    -- Not from within PL/pgSQL (a DO block): there this fails where a table is made or altered at the same time.
+    SELECT lsn AS slot_lsn FROM pg_create_logical_replication_slot(:'slot', 'pgoutput') \gset
+\endif
 RESET statement_timeout;
 
 \echo 'Prepared: role' :role ', publication' :publication ', slot' :slot ', tables' :tables

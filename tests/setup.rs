@@ -5,11 +5,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
+use tokio_postgres::Client;
 use webhookdb_notifications::config::PostgresUrl;
+use webhookdb_notifications::demo::PostgresOptions;
 use webhookdb_notifications::source::ReplicationConnection;
 
 use crate::support::fixtures::{CHARGES, EVENTS, Table};
-use crate::support::{Config, Output, Site, TestDatabase, Webhookdb};
+use crate::support::{Config, Output, Site, TestDatabase, Webhookdb, own_cluster};
 
 const PUBLISHED: &str = "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '')
                          FROM pg_publication_tables WHERE pubname = 'webhookdb_notifications'";
@@ -467,6 +469,43 @@ async fn the_script_refuses_what_it_can_not_repair() {
     database.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&database.name()]).await;
     let (done, said) = run_script(&database, SCRIPT.as_ref(), &[&slot, "role=postgres"]).await;
     assert!(!done && said.contains("older than the publication"), "{said}");
+}
+
+/// A session with an open transaction, and the transaction's id.
+async fn open_transaction(database: &TestDatabase) -> (Client, String) {
+    let session = database.connect().await;
+    session.batch_execute("BEGIN").await.expect("open");
+    let row = session.query_one("SELECT pg_current_xact_id()::text", &[]).await.expect("an id");
+    (session, row.get(0))
+}
+
+async fn wait_until_somebody_waits_for(database: &TestDatabase, xid: &str) {
+    let sql = format!("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND transactionid = '{xid}'::xid)");
+    database.wait_until("making the slot waits for a transaction", &sql).await;
+}
+
+/// A table is made in the last of the phases in which making a slot waits for others: the slot's maker then reads of it.
+async fn make_a_table_at_the_worst_moment(database: &TestDatabase) {
+    let (first, first_xid) = open_transaction(database).await;
+    wait_until_somebody_waits_for(database, &first_xid).await;
+    let (second, second_xid) = open_transaction(database).await;
+    first.batch_execute("COMMIT").await.expect("closed");
+    wait_until_somebody_waits_for(database, &second_xid).await;
+    database.execute("CREATE TABLE at_the_worst_moment (a int)").await;
+    second.batch_execute("COMMIT").await.expect("closed");
+}
+
+#[tokio::test]
+async fn tables_are_made_while_the_slot_is() {
+    let cluster = own_cluster(PostgresOptions::default());
+    let database = TestDatabase::create_on(&cluster, "busy").await;
+    let run = run_script(&database, SCRIPT.as_ref(), &["role=postgres", "slot=by_script"]);
+    let ((done, said), ()) = tokio::join!(run, make_a_table_at_the_worst_moment(&database));
+    assert!(done, "{said}");
+    database.execute("DROP TABLE at_the_worst_moment").await;
+    let webhookdb = Webhookdb::new(&Config::new(&database).set("source.slot", "by_setup"));
+    let (output, ()) = tokio::join!(webhookdb.run(&["setup"]), make_a_table_at_the_worst_moment(&database));
+    output.ok();
 }
 
 #[tokio::test]
