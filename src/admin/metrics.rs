@@ -19,9 +19,9 @@ pub const ATTEMPTS_TOTAL: &str = "webhookdb_attempts_total";
 pub const DELIVERY_DURATION_SECONDS: &str = "webhookdb_delivery_duration_seconds";
 /// Seconds from a commit to the endpoint's acceptance.
 pub const COMMIT_TO_DELIVERY_SECONDS: &str = "webhookdb_commit_to_delivery_seconds";
-/// Notifications that are held in memory or known to be in the outbox, by subscription.
+/// Notifications that are in their lane, by subscription; what waits in the outbox alone `webhookdb status` tells.
 pub const PENDING_NOTIFICATIONS: &str = "webhookdb_pending_notifications";
-/// Bytes of notifications held in memory.
+/// Bytes of notifications held in memory on their way in.
 pub const MEMORY_BYTES: &str = "webhookdb_memory_bytes";
 /// The log position below which everything is settled and recorded, by source.
 pub const CHECKPOINT_LSN: &str = "webhookdb_checkpoint_lsn";
@@ -73,8 +73,8 @@ fn describe() {
         Unit::Seconds,
         "Seconds from a commit to the endpoint's acceptance"
     );
-    describe_gauge!(PENDING_NOTIFICATIONS, "Notifications that are not delivered yet");
-    describe_gauge!(MEMORY_BYTES, Unit::Bytes, "Bytes of notifications held in memory");
+    describe_gauge!(PENDING_NOTIFICATIONS, "Notifications that are in their lane");
+    describe_gauge!(MEMORY_BYTES, Unit::Bytes, "Bytes of notifications held in memory on their way in");
     describe_gauge!(CHECKPOINT_LSN, "The log position below which everything is settled");
     describe_counter!(RECONNECTS_TOTAL, "Replication connections made after the first");
     describe_counter!(VALUES_SENT_AS_TEXT_TOTAL, "Values that could not be read as their type");

@@ -74,7 +74,7 @@ pub(super) const RETRY_CAP: Limits<Duration> = Limits {
 /// Twice the timeout, so that what is in flight ends by itself, and within the 30 s that Kubernetes gives. Zero: do not wait.
 pub(super) const GRACE: Limits<Duration> = Limits { default: Duration::from_secs(20), min: Duration::ZERO, max: HOUR };
 
-/// A week to look at what failed and to send it again. Ten years is for ever already.
+/// A week to look at what failed. Ten years is for ever already.
 pub(super) const RETENTION: Limits<Duration> = Limits {
     default: Duration::from_secs(7 * DAY.as_secs()),
     min: SHORTEST,
