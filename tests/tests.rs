@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attack;
 mod commands;
 mod connection;
 mod delivery;

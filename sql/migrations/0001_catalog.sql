@@ -39,7 +39,9 @@ CREATE TABLE notifications.sources (
     anchor_end_lsn pg_lsn,
     anchor_xid bigint,
     anchor_committed_at timestamptz,
-    checkpointed_at timestamptz NOT NULL DEFAULT now()
+    checkpointed_at timestamptz NOT NULL DEFAULT now(),
+    -- Why the daemon found that the server's history is not the checkpoint's; what setup cannot see by itself.
+    refused text
 ) WITH (fillfactor = 50);           -- updated often: keep the updates heap-only
 
 -- Recorded ways past what the daemon refuses to pass by itself.

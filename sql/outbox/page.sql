@@ -7,7 +7,7 @@ FROM (
         sum(octet_length(c.body)) OVER (ORDER BY o.seq) AS bytes
     FROM (
         SELECT * FROM notifications.outbox
-        WHERE subscription = $1 AND seq > $2 AND state = 'owed'
+        WHERE subscription = $1 AND source = $5 AND seq > $2 AND state = 'owed'
         ORDER BY seq
         LIMIT $3
     ) AS o

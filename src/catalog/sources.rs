@@ -40,6 +40,8 @@ pub struct SourceState {
     pub commit_lsn: Lsn,
     /// What the slot may be told.
     pub flush_lsn: Lsn,
+    /// Why a daemon refused to go on from here, where one did.
+    pub refused: Option<String>,
 }
 
 /// What is recorded of the source of this name.
@@ -47,7 +49,7 @@ pub struct SourceState {
 /// # Errors
 /// Where the database fails or the catalog is not set up.
 pub async fn find(client: &Client, name: &str) -> Result<Option<SourceState>, CatalogError> {
-    let statement = "SELECT slot, publication, publication_oid, system_identifier::text, commit_lsn, flush_lsn
+    let statement = "SELECT slot, publication, publication_oid, system_identifier::text, commit_lsn, flush_lsn, refused
                      FROM notifications.sources WHERE name = $1";
     client.query_opt(statement, &[&name]).await?.map(|row| read(&row)).transpose()
 }
@@ -65,6 +67,7 @@ fn read(row: &Row) -> Result<SourceState, CatalogError> {
         })?,
         commit_lsn: lsn(4)?,
         flush_lsn: lsn(5)?,
+        refused: row.try_get(6)?,
     })
 }
 

@@ -11,14 +11,14 @@ pub enum ForeignHistory {
     /// A later transaction came before the one that was settled last.
     #[error(
         "the server's history is not the one of the checkpoint: the last settled commit {expected} (transaction {xid}) \
-         did not come again before the commit {found}"
+         did not come again before {found}"
     )]
     AnchorMissing {
         /// The commit LSN of the anchor.
         expected: Lsn,
         /// Its transaction id.
         xid: u32,
-        /// The commit that came instead.
+        /// The commit that came instead, or how far the server has got without it.
         found: Lsn,
     },
     /// Another transaction stands where the last settled one, or the one half done, stood.
@@ -71,7 +71,7 @@ enum Stage {
         /// Whether what comes before the position can be known to be foreign.
         anchored: bool,
     },
-    /// Everything is new. Entered with the first transaction at or beyond the position.
+    /// Everything is new. Entered with the first transaction at or beyond the position, or when the server has got there.
     Live,
 }
 
@@ -109,6 +109,32 @@ impl Resume {
             }
             Stage::Approaching { anchored } => self.approach(*anchored, transaction),
         }
+    }
+
+    /// The server has sent everything that it holds for us below this position.
+    ///
+    /// # Errors
+    /// Where the transaction that was settled last, or the one half done, should have come by then.
+    pub fn reached(&mut self, wal_end: Lsn) -> Result<(), ForeignHistory> {
+        let missing = match &self.stage {
+            Stage::Seeking(anchor) => Some((anchor.commit_lsn, anchor.xid)),
+            Stage::Approaching { .. } => self.point.xid.map(|xid| (self.point.position.commit_lsn, xid)),
+            Stage::Live => None,
+        };
+        match missing.filter(|(expected, _)| *expected < wal_end) {
+            Some((expected, xid)) => Err(ForeignHistory::AnchorMissing { expected, xid, found: wal_end }),
+            None if missing.is_none() && wal_end >= self.point.position.commit_lsn => {
+                self.stage = Stage::Live;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the server has shown everything that it must show: its history is that of the resume point.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.stage == Stage::Live
     }
 
     fn seek(anchor: &Anchor, transaction: &TransactionStart) -> Result<Verdict, ForeignHistory> {
@@ -187,6 +213,21 @@ mod tests {
         assert!(matches!(behind().judge(&transaction(100, 8)), Err(ForeignHistory::OtherTransaction { .. })));
         let mut idle = Resume::new(point(200), Lsn::new(150));
         assert!(matches!(idle.judge(&transaction(160, 8)), Err(ForeignHistory::Unexpected { .. })));
+    }
+
+    #[test]
+    fn a_server_that_has_got_beyond_what_must_come_again_without_it_is_refused() {
+        let mut behind = Resume::new(point(108), Lsn::new(50));
+        assert_eq!(behind.reached(Lsn::new(100)), Ok(()));
+        assert!(matches!(behind.reached(Lsn::new(108)), Err(ForeignHistory::AnchorMissing { .. })));
+        let half = ResumePoint { position: Position::new(Lsn::new(300), 5), xid: Some(9), ..point(108) };
+        let mut half = Resume::new(half, Lsn::new(108));
+        assert!(half.reached(Lsn::new(300)).is_ok() && half.reached(Lsn::new(301)).is_err());
+        half.judge(&transaction(300, 9)).unwrap();
+        assert_eq!(half.reached(Lsn::new(400)), Ok(()));
+        let mut idle = Resume::new(point(200), Lsn::new(150));
+        assert!(idle.reached(Lsn::new(199)).is_ok() && !idle.is_live());
+        assert!(idle.reached(Lsn::new(200)).is_ok() && idle.is_live());
     }
 
     #[test]

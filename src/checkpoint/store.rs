@@ -88,6 +88,16 @@ impl SourceRecord {
         row.ok_or_else(|| CheckpointError::Missing { source_name: source_name.into() })?.try_into()
     }
 
+    /// Records why it is not gone on from here, for `setup`, which can't see it; the next checkpoint forgets it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn refuse(client: &Client, source_name: &str, reason: &str) -> Result<(), CheckpointError> {
+        let statement = "UPDATE notifications.sources SET refused = $2 WHERE name = $1 AND refused IS DISTINCT FROM $2";
+        client.execute(statement, &[&source_name, &reason]).await?;
+        Ok(())
+    }
+
     /// The epoch that holds now.
     ///
     /// # Errors

@@ -41,8 +41,9 @@ pub struct Watermark {
 impl Watermark {
     /// Starts where everything below `point` is settled.
     #[must_use]
-    pub const fn new(point: ResumePoint) -> Self {
-        Self { next: Ticket(0), open: BTreeMap::new(), marks: VecDeque::new(), reached: point, read: None }
+    pub fn new(point: ResumePoint) -> Self {
+        let read = point.xid.map(|xid| (point.position, xid));
+        Self { next: Ticket(0), open: BTreeMap::new(), marks: VecDeque::new(), reached: point, read }
     }
 
     /// A change was read that this many subscriptions (at least one) must settle.
@@ -75,11 +76,12 @@ impl Watermark {
 
     /// A transaction was read to its end. `anchor` is it, where it held something published.
     pub fn commit(&mut self, end_lsn: Lsn, anchor: Option<Anchor>) {
-        self.read = None;
-        if end_lsn <= self.latest().flush_lsn {
+        let before_what_was_read = self.read.is_some_and(|(position, _)| end_lsn <= position.commit_lsn);
+        if before_what_was_read || end_lsn <= self.latest().flush_lsn {
             // An empty transaction that is read again.
             return;
         }
+        self.read = None;
         let anchor = anchor.or_else(|| self.latest().anchor.clone());
         self.mark(ResumePoint { anchor, ..ResumePoint::at(end_lsn) });
     }
@@ -190,6 +192,32 @@ mod tests {
         watermark.read(position(20, 0), 7);
         watermark.idle(Lsn::new(25));
         assert_eq!(watermark.resume_point().flush_lsn, Lsn::new(10));
+    }
+
+    /// As the checkpoint has it in the middle of the transaction that commits at 20.
+    fn halfway() -> ResumePoint {
+        ResumePoint { position: position(20, 5), xid: Some(7), ..ResumePoint::at(Lsn::new(10)) }
+    }
+
+    #[test]
+    fn what_comes_before_a_transaction_half_done_does_not_take_it_back() {
+        let mut watermark = Watermark::new(halfway());
+        watermark.idle(Lsn::new(15));
+        watermark.commit(Lsn::new(17), None);
+        assert_eq!((watermark.resume_point(), watermark.read_point()), (halfway(), halfway()));
+        watermark.read(position(20, 5), 7);
+        watermark.commit(Lsn::new(30), None);
+        assert_eq!(watermark.resume_point(), ResumePoint::at(Lsn::new(30)));
+    }
+
+    #[test]
+    fn an_empty_transaction_that_is_read_again_does_not_take_back_what_was_read() {
+        let mut watermark = Watermark::new(ResumePoint::at(Lsn::new(10)));
+        watermark.commit(Lsn::new(12), None);
+        watermark.read(position(20, 0), 7);
+        let read = watermark.read_point();
+        watermark.commit(Lsn::new(12), None);
+        assert_eq!(watermark.read_point(), read);
     }
 
     #[test]

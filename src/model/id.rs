@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Position;
 
@@ -46,19 +48,30 @@ impl FromStr for SubscriptionId {
 }
 
 /// Names one change for ever, the same on every re-read of the log: made of the server's system identifier, the
-/// timeline that owns the change's LSN, and its position, never of chance.
+/// timeline that owns the change's LSN, its position, and its transaction, never of chance.
+///
+/// The transaction tells two changes apart that had the same position: a server that was restored from a copy of its data
+/// directory writes its log anew under the same identifier and timeline, and a subscriber that knows the id would take the
+/// second for a repetition of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
     system_identifier: u64,
     timeline: u32,
     position: Position,
+    transaction: u32,
 }
 
 impl EventId {
-    /// The id of the change at `position` of the server with this identifier, where `timeline` owns its LSN.
+    /// The id of the change at `position` of the server with this identifier, where `timeline` owns its LSN, by the
+    /// transaction `xid` that was committed at `committed_at` by the server's clock.
     #[must_use]
-    pub const fn new(system_identifier: u64, timeline: u32, position: Position) -> Self {
-        Self { system_identifier, timeline, position }
+    pub fn new(system_identifier: u64, timeline: u32, position: Position, xid: u32, committed_at: SystemTime) -> Self {
+        let micros = committed_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let transaction = [&xid.to_be_bytes()[..], &micros.to_be_bytes()].concat();
+        // Of 64 good bits any 32 are good, and there is room for no more.
+        let [first, second, third, fourth, ..] = xxh3_64(&transaction).to_be_bytes();
+        let transaction = u32::from_be_bytes([first, second, third, fourth]);
+        Self { system_identifier, timeline, position, transaction }
     }
 
     /// `evt_…`, the body's `id`.
@@ -74,13 +87,15 @@ impl EventId {
         format!("msg_{subscription}_{digits}")
     }
 
-    /// 40 digits: 8 bytes of identifier, 4 of timeline, 8 of LSN, and 5 of index, which allows a transaction 2^40 changes.
+    /// 47 digits: 8 bytes of identifier, 4 of timeline, 8 of LSN, 5 of index, which allows a transaction 2^40 changes, and 4
+    /// of the transaction.
     fn digits(&self) -> String {
-        let mut bytes = [0u8; 25];
+        let mut bytes = [0u8; 29];
         bytes[..8].copy_from_slice(&self.system_identifier.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.timeline.to_be_bytes());
         bytes[12..20].copy_from_slice(&self.position.commit_lsn.get().to_be_bytes());
-        bytes[20..].copy_from_slice(&self.position.index.to_be_bytes()[3..]);
+        bytes[20..25].copy_from_slice(&self.position.index.to_be_bytes()[3..]);
+        bytes[25..].copy_from_slice(&self.transaction.to_be_bytes());
         let mut digits = BASE32_NOPAD.encode(&bytes);
         digits.make_ascii_lowercase();
         digits
@@ -89,17 +104,35 @@ impl EventId {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::Lsn;
 
     #[test]
     fn ids_have_the_promised_alphabet_and_length() {
-        let id = EventId::new(u64::MAX, u32::MAX, Position::new(Lsn::new(u64::MAX), (1 << 40) - 1));
+        let id = id(u64::MAX, (1 << 40) - 1, 7, 0);
         let message = EventId::message(&id.event(), SubscriptionId([0xab; 6]));
         for text in [id.event(), message] {
             assert!(text.len() <= 64, "{text}");
             assert!(text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{text}");
         }
+    }
+
+    #[test]
+    fn an_id_is_the_same_for_the_same_change_only() {
+        let first = id(10, 0, 7, 1_000_001).event();
+        assert_eq!(first, id(10, 0, 7, 1_000_001).event());
+        for other in
+            [id(11, 0, 7, 1_000_001), id(10, 1, 7, 1_000_001), id(10, 0, 8, 1_000_001), id(10, 0, 7, 1_000_002)]
+        {
+            assert_ne!(first, other.event(), "a log that was written anew is another log");
+        }
+    }
+
+    fn id(lsn: u64, index: u64, xid: u32, micros: u64) -> EventId {
+        let committed_at = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+        EventId::new(u64::MAX, u32::MAX, Position::new(Lsn::new(lsn), index), xid, committed_at)
     }
 
     #[test]

@@ -66,12 +66,13 @@ impl OutboxReader {
         rows.iter().map(|row| Ok((row.try_get("subscription")?, resumed(row)?))).collect()
     }
 
-    /// The next rows of a subscription beyond `after`, at most `limit`, with bodies of at most `bytes` in sum.
+    /// The next rows that a subscription is owed of a source beyond `after`, at most `limit`, with bodies of at most `bytes` in sum.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn page(
         &self,
+        source_name: &str,
         subscription: i64,
         after: i64,
         limit: i64,
@@ -79,7 +80,7 @@ impl OutboxReader {
     ) -> Result<Vec<OutboxRow>, OutboxError> {
         let client = self.link.client().await?;
         let statement = include_str!("../../sql/outbox/page.sql");
-        let rows = client.query(statement, &[&subscription, &after, &limit, &bytes]).await?;
+        let rows = client.query(statement, &[&subscription, &after, &limit, &bytes, &source_name]).await?;
         rows.iter().map(outbox_row).collect()
     }
 

@@ -1,5 +1,6 @@
 //! The one writer of a source's outbox: what several lanes ask for goes into one transaction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -27,9 +28,12 @@ const CLEANING: Duration = Duration::from_secs(30);
 #[error("the outbox is no longer written by this daemon")]
 pub struct WriterClosed;
 
+/// What a transaction stored, shared by everybody whose operations were in it.
+type Answer = Arc<[Stored]>;
+
 enum Request {
-    Write { operations: Vec<Operation>, done: oneshot::Sender<Vec<Stored>> },
-    Purge { subscription: i64, done: oneshot::Sender<Vec<Stored>> },
+    Write { operations: Vec<Operation>, done: oneshot::Sender<Answer> },
+    Purge { subscription: i64, done: oneshot::Sender<Answer> },
 }
 
 /// Asks the writer; to be cloned into every lane.
@@ -50,12 +54,12 @@ impl OutboxWriter {
         (Self { requests }, task.run(queue))
     }
 
-    /// Writes operations, in this order; returns the rows that were made, once they are durable. It keeps trying for
-    /// as long as the database is away.
+    /// Writes operations, in this order; returns the rows that were made, once they are durable, others' among them. It keeps
+    /// trying for as long as the database is away.
     ///
     /// # Errors
     /// Where the writer has ended.
-    pub async fn write(&self, operations: Vec<Operation>) -> Result<Vec<Stored>, WriterClosed> {
+    pub async fn write(&self, operations: Vec<Operation>) -> Result<Arc<[Stored]>, WriterClosed> {
         self.ask(|done| Request::Write { operations, done }).await
     }
 
@@ -67,10 +71,7 @@ impl OutboxWriter {
         self.ask(|done| Request::Purge { subscription, done }).await.map(|_| ())
     }
 
-    async fn ask(
-        &self,
-        request: impl FnOnce(oneshot::Sender<Vec<Stored>>) -> Request,
-    ) -> Result<Vec<Stored>, WriterClosed> {
+    async fn ask(&self, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Result<Answer, WriterClosed> {
         let (done, answer) = oneshot::channel();
         self.requests.send(request(done)).await.map_err(|_| WriterClosed)?;
         answer.await.map_err(|_| WriterClosed)
@@ -109,7 +110,7 @@ impl Task {
                 Request::Purge { subscription, done } => {
                     self.flush(&mut batch).await?;
                     self.purge(subscription).await?;
-                    let _ = done.send(Vec::new());
+                    let _ = done.send(Answer::default());
                 }
             }
             if batch.operations.len() >= BATCH {
@@ -121,7 +122,7 @@ impl Task {
 
     async fn flush(&mut self, batch: &mut Batch) -> Result<(), OutboxError> {
         if batch.operations.is_empty() {
-            batch.answer(&[]);
+            batch.answer(Vec::new());
             return Ok(());
         }
         let stored = loop {
@@ -130,7 +131,7 @@ impl Task {
                 Err(error) => self.wait_after(error).await?,
             }
         };
-        batch.answer(&stored);
+        batch.answer(stored);
         Ok(())
     }
 
@@ -191,21 +192,22 @@ impl Task {
 #[derive(Default)]
 struct Batch {
     operations: Vec<Operation>,
-    waiting: Vec<oneshot::Sender<Vec<Stored>>>,
+    waiting: Vec<oneshot::Sender<Answer>>,
 }
 
 impl Batch {
-    fn add(&mut self, operations: Vec<Operation>, done: oneshot::Sender<Vec<Stored>>) {
+    fn add(&mut self, operations: Vec<Operation>, done: oneshot::Sender<Answer>) {
         self.operations.extend(operations);
         self.waiting.push(done);
     }
 
     /// Every asker hears of all rows; it knows its own by subscription.
-    fn answer(&mut self, stored: &[Stored]) {
+    fn answer(&mut self, stored: Vec<Stored>) {
+        let stored = Answer::from(stored);
         self.operations.clear();
         for done in self.waiting.drain(..) {
             // An asker that has ended needs no answer.
-            let _ = done.send(stored.to_vec());
+            let _ = done.send(stored.clone());
         }
     }
 }

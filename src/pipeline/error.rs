@@ -119,6 +119,16 @@ impl PipelineError {
         }
     }
 
+    /// Whether the server and the record do not belong together.
+    pub(super) const fn is_discord(&self) -> bool {
+        matches!(self, Self::Discord(_)) || self.is_foreign()
+    }
+
+    /// Whether the server's history is another one than the record's, which only reading it shows.
+    pub(super) const fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign(_) | Self::ServerBehind { .. } | Self::ForeignTimeline { .. })
+    }
+
     /// What the operator should do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -51,3 +51,21 @@ impl Fence {
         self.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn it_is_open_only_while_the_connection_stands_and_the_lease_runs() {
+        let fence = Fence::default();
+        fence.renew(Instant::now() + Duration::from_secs(60));
+        assert!(!fence.is_open(), "no connection");
+        fence.set_connected(true);
+        assert!(fence.is_open());
+        fence.renew(Instant::now());
+        assert!(!fence.is_open(), "the lease has run out");
+    }
+}

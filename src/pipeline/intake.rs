@@ -10,6 +10,7 @@ use bytes::Bytes;
 use metrics::{Counter, counter};
 use tokio::sync::Semaphore;
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::PipelineError;
@@ -35,6 +36,35 @@ struct Pending {
 /// What outlives the connection: see the module.
 #[derive(Default)]
 pub(super) struct Backlog(VecDeque<Pending>);
+
+impl Backlog {
+    /// Hands what is pending to the lanes; what cannot be taken now holds the stream back.
+    pub(super) async fn flush(&mut self, session: &Session) {
+        while let Some(pending) = self.0.front() {
+            let Some(inbox) = session.lanes.inbox(&pending.subscription) else {
+                self.forget_first(session);
+                continue;
+            };
+            match inbox.reserve().await {
+                Ok(room) => {
+                    if let Some(pending) = self.0.pop_front() {
+                        room.send(pending.arrival);
+                    }
+                }
+                // The lane was closed in the meantime; the next look finds no inbox.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// The subscription is deleted: nothing is owed to it.
+    fn forget_first(&mut self, session: &Session) {
+        if let Some(pending) = self.0.pop_front() {
+            warn!(subscription = %pending.subscription.opaque_id, event = pending.arrival.event.id, "deleted in the meantime");
+            session.progress.settle([pending.arrival.ticket]);
+        }
+    }
+}
 
 struct Transaction {
     start: TransactionStart,
@@ -73,6 +103,8 @@ pub(super) struct Intake<'a> {
     sentinel: &'a Sentinel,
     history: TimelineHistory,
     resume: Resume,
+    /// Cancelled when the stream has shown that it is the history of the checkpoint.
+    known: CancellationToken,
     types: Types,
     relations: HashMap<u32, Relation>,
     tables: HashMap<u32, Table>,
@@ -82,6 +114,10 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what one connection brings, and what outlives it; named once, in one place"
+    )]
     pub(super) fn new(
         source_name: &'a str,
         session: &'a Session,
@@ -89,6 +125,7 @@ impl<'a> Intake<'a> {
         sentinel: &'a Sentinel,
         history: TimelineHistory,
         confirmed_flush_lsn: Lsn,
+        known: CancellationToken,
         backlog: &'a mut Backlog,
     ) -> Self {
         Self {
@@ -98,6 +135,7 @@ impl<'a> Intake<'a> {
             sentinel,
             history,
             resume: Resume::new(session.progress.read_point(), confirmed_flush_lsn),
+            known,
             types: Types::new(),
             relations: HashMap::new(),
             tables: HashMap::new(),
@@ -110,13 +148,19 @@ impl<'a> Intake<'a> {
     /// Until the stream ends.
     pub(super) async fn run(&mut self, stream: &mut ReplicationStream) -> Result<(), PipelineError> {
         loop {
-            self.flush().await;
+            self.backlog.flush(self.session).await;
             match stream.next().await? {
                 Frame::Data { payload, wal_end, .. } => {
                     self.session.facts.set_received(wal_end);
                     self.message(parse(payload)?).await?;
                 }
                 Frame::Keepalive { wal_end } => {
+                    if self.transaction.is_none() {
+                        self.resume.reached(wal_end)?;
+                        if self.resume.is_live() {
+                            self.known.cancel();
+                        }
+                    }
                     self.session.facts.set_received(wal_end);
                     self.session.progress.read(|watermark| watermark.idle(wal_end));
                 }
@@ -144,7 +188,7 @@ impl<'a> Intake<'a> {
             Message::Truncate { relation_oids, .. } => {
                 for relation_oid in relation_oids {
                     self.change(relation_oid, Change::Truncate).await?;
-                    self.flush().await;
+                    self.backlog.flush(self.session).await;
                 }
             }
             Message::Logical { transactional, lsn, prefix, content } => {
@@ -178,6 +222,9 @@ impl<'a> Intake<'a> {
         let Some(transaction) = &mut self.transaction else { return Ok(None) };
         if transaction.verdict.is_none() {
             transaction.verdict = Some(self.resume.judge(&transaction.start)?);
+            if self.resume.is_live() {
+                self.known.cancel();
+            }
         }
         Ok(transaction.verdict)
     }
@@ -256,7 +303,7 @@ impl<'a> Intake<'a> {
         let timeline = self.history.owner_of(start.commit_lsn);
         let origin = Origin {
             source_name: self.source_name,
-            event_id: EventId::new(self.session.system_identifier, timeline, position),
+            event_id: EventId::new(self.session.system_identifier, timeline, position, start.xid, start.committed_at),
             position,
             xid: start.xid,
             committed_at: start.committed_at,
@@ -324,33 +371,6 @@ impl<'a> Intake<'a> {
         }
         self.catalog.reload().await?;
         Ok(())
-    }
-
-    /// Hands what is pending to the lanes; what cannot be taken now holds the stream back.
-    async fn flush(&mut self) {
-        while let Some(pending) = self.backlog.0.front() {
-            let Some(inbox) = self.session.lanes.inbox(&pending.subscription) else {
-                self.forget_first();
-                continue;
-            };
-            match inbox.reserve().await {
-                Ok(room) => {
-                    if let Some(pending) = self.backlog.0.pop_front() {
-                        room.send(pending.arrival);
-                    }
-                }
-                // The lane was closed in the meantime; the next look finds no inbox.
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    }
-
-    /// The subscription is deleted: nothing is owed to it.
-    fn forget_first(&mut self) {
-        if let Some(pending) = self.backlog.0.pop_front() {
-            warn!(subscription = %pending.subscription.opaque_id, event = pending.arrival.event.id, "deleted in the meantime");
-            self.session.progress.settle([pending.arrival.ticket]);
-        }
     }
 }
 

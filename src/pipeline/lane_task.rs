@@ -144,7 +144,7 @@ impl Meters {
 
 /// A submitted batch and what the writer made of it.
 struct Written {
-    stored: Vec<Stored>,
+    stored: Arc<[Stored]>,
     /// The stores of the batch: which tickets they settle, and whether the window holds them.
     stores: Vec<(String, Option<Ticket>, bool)>,
 }
@@ -416,7 +416,7 @@ fn read_page(context: Arc<LaneContext>, subscription: i64, after: i64) -> Task<P
         let share = (context.read_back_bytes / 4).max(1);
         let bytes = i64::try_from(share).unwrap_or(i64::MAX);
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let rows = again(|| context.reader.page(subscription, after, limit, bytes)).await;
+        let rows = again(|| context.reader.page(&context.source_name, subscription, after, limit, bytes)).await;
         let complete = rows.len() < PAGE;
         let mut stored = Vec::with_capacity(rows.len());
         for row in rows {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,9 @@ const LANE_SHARE: usize = 8;
 /// never starves the lanes that would make room.
 const OUTBOX_SHARE: usize = 4;
 
+/// A task that was aborted ends when it is next looked at, which is soon.
+const ABORTED_POLL: Duration = Duration::from_millis(5);
+
 /// What all lanes of a source share.
 #[derive(Debug)]
 pub(super) struct LaneContext {
@@ -52,6 +55,8 @@ pub(super) struct LaneContext {
     pub(super) pressure: watch::Receiver<u64>,
     /// Cancelled when nothing is to be started any more.
     pub(super) stopping: CancellationToken,
+    /// The session's: a lane that ends by itself ends it.
+    pub(super) over: CancellationToken,
 }
 
 /// The memory that notifications may use on their way in.
@@ -99,6 +104,8 @@ struct State {
     lanes: HashMap<i64, Handle>,
     /// Deleted subscriptions: an intake that still routes by an older catalog must not make them a new lane.
     closed: HashSet<i64>,
+    /// Lanes that finish what is in flight before the daemon stops.
+    draining: HashMap<i64, AbortHandle>,
     /// What the outbox held when the session began, for lanes that are not made yet.
     resumed: HashMap<i64, Resumed>,
 }
@@ -144,15 +151,22 @@ impl Lanes {
 
     /// Ends a deleted subscription's lane: attempts in flight are cancelled, and what it was owed is forgotten.
     pub(super) async fn close(&self, subscription: i64) {
-        let handle = {
+        let (handle, draining) = {
             let mut state = self.state();
             if !state.closed.insert(subscription) {
                 return;
             }
-            state.lanes.remove(&subscription)
+            (state.lanes.remove(&subscription), state.draining.remove(&subscription))
         };
         if let Some(handle) = handle {
             end(handle, Command::Abandon).await;
+        }
+        if let Some(task) = draining {
+            // What it had not settled is read again by whoever comes next, and is due to nobody then.
+            task.abort();
+            while !task.is_finished() {
+                tokio::time::sleep(ABORTED_POLL).await;
+            }
         }
         // Where the writer has ended, the daemon that took over purges it.
         let _ = self.context.writer.purge(subscription).await;
@@ -160,13 +174,19 @@ impl Lanes {
 
     /// The lanes' numbers.
     pub(super) fn subscriptions(&self) -> Vec<i64> {
-        self.state().lanes.keys().copied().collect()
+        let state = self.state();
+        state.lanes.keys().chain(state.draining.keys()).copied().collect()
     }
 
     /// Lets attempts in flight finish until `deadline`, and writes the rest to the outbox.
     pub(super) async fn drain(&self, deadline: Instant) {
         self.context.stopping.cancel();
-        let handles: Vec<Handle> = self.state().lanes.drain().map(|(_, handle)| handle).collect();
+        let handles: Vec<Handle> = {
+            let mut state = self.state();
+            let lanes: Vec<(i64, Handle)> = state.lanes.drain().collect();
+            state.draining = lanes.iter().map(|(id, handle)| (*id, handle.task.abort_handle())).collect();
+            lanes.into_iter().map(|(_, handle)| handle).collect()
+        };
         let ends = handles.into_iter().map(|handle| end(handle, Command::Drain { deadline }));
         futures_util::future::join_all(ends).await;
     }
@@ -179,7 +199,14 @@ impl Lanes {
             None => Lane::new(self.context.limits),
         };
         let task = LaneTask::new(self.context.clone(), subscription.clone(), lane);
-        Handle { inbox, commands, task: tokio::spawn(task.run(arrivals, commanded)) }
+        let over = self.context.over.clone();
+        let task = tokio::spawn(async move {
+            // Dropped with the task where it panics: what the lane held is then read again by another session.
+            let over = over.drop_guard();
+            task.run(arrivals, commanded).await;
+            over.disarm();
+        });
+        Handle { inbox, commands, task }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -60,8 +60,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
         };
         sources.spawn(SourceTask::new(context).run());
     }
-    while let Some(ended) = sources.join_next().await {
-        ended??;
+    loop {
+        tokio::select! {
+            ended = sources.join_next() => match ended {
+                Some(ended) => ended??,
+                None => return Ok(()),
+            },
+            // None of them ends while the daemon runs, but by a panic.
+            Some(ended) = services.join_next() => ended?,
+        }
     }
-    Ok(())
 }

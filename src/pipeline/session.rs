@@ -14,6 +14,7 @@ use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::checkpointer::Checkpointer;
 use super::fence::Fence;
+use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
 use super::progress::Progress;
@@ -120,13 +121,16 @@ impl Session {
             read_back_bytes,
             pressure: pressed,
             stopping: CancellationToken::new(),
+            over: over.clone(),
         };
         let lanes = Arc::new(Lanes::new(lane_context, resumed));
         lanes.resume(
             loaded.index.subscriptions().filter(|subscription| subscription.state != SubscriptionState::Deleted),
         );
-        tasks.spawn(tests_asked::run(context.catalog.clone(), lanes.context(), context.identity.clone()));
-        tasks.spawn(follow_deletions(context.catalog.clone(), lanes.clone(), facts.clone()));
+        let tests = tests_asked::run(context.catalog.clone(), lanes.context(), context.identity.clone());
+        supervise(&mut tasks, &over, "test events", tests);
+        let deletions = follow_deletions(context.catalog.clone(), lanes.clone(), facts.clone());
+        supervise(&mut tasks, &over, "deletions", deletions);
         let memory_bytes = lanes::intake_bytes(&context.delivery);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
@@ -152,9 +156,13 @@ impl Session {
 
     /// Lets what is in flight finish, owes the rest to the outbox, and persists the last checkpoint: returns what may be
     /// acknowledged.
-    pub(super) async fn drain(mut self, grace: Duration) -> Lsn {
+    pub(super) async fn drain(mut self, mut backlog: Backlog, grace: Duration) -> Lsn {
         let deadline = Instant::now() + grace;
         let drained = tokio::time::timeout_at(deadline + LAST_WRITES, async {
+            // One subscription may have a change that another has not: read again, the first would get it twice.
+            if tokio::time::timeout_at(deadline, backlog.flush(&self)).await.is_err() {
+                warn!("what is read and in no lane will be read again; some may be sent again");
+            }
             self.lanes.drain(deadline).await;
             self.persist_last().await
         });
@@ -215,7 +223,11 @@ fn supervise(
 }
 
 /// Ends the lanes of deleted subscriptions, and only then says that the revision is respected.
-async fn follow_deletions(catalog: Arc<CatalogWatch>, lanes: Arc<Lanes>, facts: Arc<LeaseFacts>) {
+async fn follow_deletions(
+    catalog: Arc<CatalogWatch>,
+    lanes: Arc<Lanes>,
+    facts: Arc<LeaseFacts>,
+) -> Result<(), PipelineError> {
     let mut changes = catalog.changes();
     loop {
         let loaded = catalog.loaded();
@@ -229,7 +241,7 @@ async fn follow_deletions(catalog: Arc<CatalogWatch>, lanes: Arc<Lanes>, facts: 
         }
         facts.set_revision(loaded.index.revision);
         if changes.changed().await.is_err() {
-            return;
+            return Ok(());
         }
     }
 }

@@ -111,6 +111,7 @@ impl SourceTask {
                 Err(error) => error,
             };
             self.lost(&error);
+            self.record_refusal(&error).await;
             if !self.streamed && !error.is_retryable() {
                 return Err(error);
             }
@@ -126,7 +127,7 @@ impl SourceTask {
             wait = (wait * 2).min(RETRY_CAP);
         }
         if let Some(session) = self.session.take() {
-            session.drain(self.context.delivery.grace()).await;
+            session.drain(self.backlog, self.context.delivery.grace()).await;
         }
         Ok(())
     }
@@ -135,7 +136,8 @@ impl SourceTask {
     fn lost(&mut self, error: &PipelineError) {
         if let Some(session) = &self.session {
             session.fence.set_connected(false);
-            if session.over.is_cancelled() {
+            // What an other history says is to be judged by the record alone, which an operator may have mended.
+            if session.over.is_cancelled() || error.is_discord() {
                 self.session = None;
                 self.backlog = Backlog::default();
             }
@@ -151,6 +153,22 @@ impl SourceTask {
         if self.said.as_ref() != Some(&reason) {
             warn!(source = self.context.name(), reason, hint, retryable = error.is_retryable(), "not streaming");
             self.said = Some(reason);
+        }
+    }
+
+    /// What only reading the log has shown is recorded, so that `setup` knows what it is to get past.
+    async fn record_refusal(&self, error: &PipelineError) {
+        if !error.is_foreign() {
+            return;
+        }
+        let recorded = async {
+            let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+            Ok::<(), PipelineError>(SourceRecord::refuse(&client, self.context.name(), &chain(error)).await?)
+        };
+        // A stop must not wait for it, and the next try records it otherwise.
+        let outcome = tokio::time::timeout(RETRY_CAP, recorded).await;
+        if let Ok(Err(error)) = outcome {
+            warn!(error = &error as &dyn std::error::Error, "the refusal could not be recorded");
         }
     }
 
@@ -251,7 +269,6 @@ impl SourceTask {
                 return Err(Discord::OtherName { what, configured, recorded }.into());
             }
         }
-        check_slot(confirmed_flush_lsn, record.point.flush_lsn)?;
         let point = if record.timeline == identity.timeline {
             record.point.clone()
         } else {
@@ -260,6 +277,8 @@ impl SourceTask {
             info!(source = self.context.name(), timeline = identity.timeline, %switch, "the server is on a new timeline");
             record.point.clone().lowered_to(switch)
         };
+        // Against the lowered point: a slot beyond the switch would pass over what the new timeline wrote below it.
+        check_slot(confirmed_flush_lsn, point.flush_lsn)?;
         check_server(identity, point.flush_lsn)?;
         Ok(point)
     }
@@ -269,7 +288,12 @@ impl SourceTask {
         let Connected { sentinel, mut stream, feedback, history, confirmed_flush_lsn } = connected;
         let Some(session) = &self.session else { return Err(PipelineError::Fenced) };
         let context = &self.context;
-        feedback.acknowledge(*session.persisted.borrow());
+        // A slot that is behind the checkpoint keeps its place until it has shown the history that the checkpoint was made
+        // in: moved up before, it would have nothing left to show the next time.
+        let known = CancellationToken::new();
+        if confirmed_flush_lsn >= *session.persisted.borrow() {
+            known.cancel();
+        }
         session.fence.set_connected(true);
         context.readiness.set(context.name(), SourceState::Streaming);
         info!(source = context.name(), slot = context.settings.slot(), resume = %session.progress.read_point().position.commit_lsn, "streaming");
@@ -296,6 +320,7 @@ impl SourceTask {
             &sentinel,
             history,
             confirmed_flush_lsn,
+            known.clone(),
             &mut self.backlog,
         );
         let outcome = tokio::select! {
@@ -305,7 +330,7 @@ impl SourceTask {
             () = sentinel.shutting_down() => Err(SourceError::ShuttingDown.into()),
             () = feedback.lost() => Err(SourceError::Ended.into()),
             ended = intake.run(&mut stream) => ended,
-            error = acknowledge(session, &feedback) => Err(error),
+            error = acknowledge(session, &known, &feedback) => Err(error),
             error = stay_asynchronous(&sentinel, backend_pid) => Err(error),
             error = upkeep.run() => Err(error),
         };
@@ -313,8 +338,10 @@ impl SourceTask {
         // The stop: nothing more is read, what is in flight finishes, and the server hears of it.
         drop(stream);
         if let Some(session) = self.session.take() {
-            let settled = session.drain(context.delivery.grace()).await;
-            feedback.acknowledge(settled);
+            let settled = session.drain(std::mem::take(&mut self.backlog), context.delivery.grace()).await;
+            if known.is_cancelled() {
+                feedback.acknowledge(settled);
+            }
         }
         feedback.close().await;
         info!(source = context.name(), "stopped");
@@ -323,13 +350,14 @@ impl SourceTask {
 }
 
 /// Tells the server what is persisted, as it is.
-async fn acknowledge(session: &Session, feedback: &Feedback) -> PipelineError {
+async fn acknowledge(session: &Session, known: &CancellationToken, feedback: &Feedback) -> PipelineError {
     let mut persisted = session.persisted.clone();
+    known.cancelled().await;
     loop {
+        feedback.acknowledge(*persisted.borrow_and_update());
         if persisted.changed().await.is_err() {
             return PipelineError::Fenced;
         }
-        feedback.acknowledge(*persisted.borrow_and_update());
     }
 }
 

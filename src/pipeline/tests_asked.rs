@@ -19,7 +19,11 @@ use crate::route::test_body;
 const TESTS_MAX: usize = 16;
 
 /// Serves test requests for as long as the session lasts.
-pub(super) async fn run(catalog: Arc<CatalogWatch>, context: Arc<LaneContext>, identity: Identity) {
+pub(super) async fn run(
+    catalog: Arc<CatalogWatch>,
+    context: Arc<LaneContext>,
+    identity: Identity,
+) -> Result<(), PipelineError> {
     let mut asked = catalog.tests_asked();
     let mut tests = JoinSet::new();
     loop {

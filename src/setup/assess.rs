@@ -20,6 +20,7 @@ pub(super) fn discord(settings: &SourceSettings, record: &SourceState, found: &F
         .or_else(|| of_names(settings, record))
         .or_else(|| of_publication(settings, record, found))
         .or_else(|| of_slot(settings, record, found))
+        .or_else(|| record.refused.clone().map(Discord::Refused))
 }
 
 fn of_server(record: &SourceState, found: &Found) -> Option<Discord> {
@@ -75,6 +76,7 @@ mod tests {
             system_identifier: 1,
             commit_lsn: Lsn::new(100),
             flush_lsn: Lsn::new(100),
+            refused: None,
         }
     }
 
@@ -137,6 +139,14 @@ mod tests {
         for (found, expected) in cases {
             assert_eq!(discord(&settings().sources()[0], &record(), &found), Some(expected));
         }
+    }
+
+    #[test]
+    fn what_the_daemon_refused_is_refused() {
+        let refused = SourceState { refused: Some("why".to_owned()), ..record() };
+        let found = found(1, Some(7), Some(slot(40, None)));
+        let discord = discord(&settings().sources()[0], &refused, &found);
+        assert_eq!(discord, Some(Discord::Refused("why".to_owned())));
     }
 
     #[test]

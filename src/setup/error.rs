@@ -144,6 +144,9 @@ pub enum Discord {
         /// What was recorded as safe to confirm.
         checkpoint: Lsn,
     },
+    /// The daemon read the log, and it was another one.
+    #[error("the daemon refused to go on: {0}")]
+    Refused(String),
     /// It was dropped, and with it what the log means for us.
     #[error("there is a checkpoint, but the publication {0} is gone: what it published since then is lost")]
     PublicationGone(String),

@@ -105,6 +105,15 @@ impl Daemon {
         metrics.lines().filter_map(|line| sample(line, &format!("webhookdb_{name}"), labels)).sum()
     }
 
+    /// Waits until that sum is at least this.
+    pub(crate) async fn wait_for_metric(&self, name: &str, labels: &[(&str, &str)], at_least: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.metric(name, labels).await < at_least {
+            assert!(Instant::now() < deadline, "{name} is below {at_least}\n{}", self.log());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Any path of its listener: status and body; status 0 where nobody answers.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
