@@ -10,8 +10,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_catalog", sql: include_str!("../../sql/migrations/0001_catalog.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_catalog", sql: include_str!("../../sql/migrations/0001_catalog.sql") },
+    Migration { name: "0002_lanes", sql: include_str!("../../sql/migrations/0002_lanes.sql") },
+];
 
 /// Two programs that migrate at once take turns by this advisory lock ("whdb" and a number of our own).
 const MIGRATION_LOCK: i64 = 0x7768_6462_0001;
