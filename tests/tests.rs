@@ -12,6 +12,7 @@ mod exact_start;
 mod faults;
 mod harness;
 mod interoperability;
+mod outcomes;
 mod recovery;
 mod replication;
 mod setup;
