@@ -1,7 +1,7 @@
 //! What is written to the outbox.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::model::{Body, Event};
 
@@ -52,6 +52,30 @@ pub enum Operation {
         /// Why the last attempt failed.
         error: String,
     },
+    /// An attempt was made by hand: what is said about the automatic ones stays as it is.
+    TriedByHand {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change's id.
+        event_id: String,
+        /// None: it was accepted, and is no failure any more where it was one.
+        failed: Option<AttemptByHand>,
+    },
+}
+
+/// An attempt by hand that failed.
+#[derive(Clone, Debug)]
+pub struct AttemptByHand {
+    /// When it was made.
+    pub at: SystemTime,
+    /// The number that it bore.
+    pub attempt: u32,
+    /// How long it took.
+    pub duration: Duration,
+    /// As the metrics count it.
+    pub outcome: &'static str,
+    /// Why it failed.
+    pub reason: String,
 }
 
 /// A row that a [`Operation::Store`] made.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Transaction};
 
-use super::{Operation, Stored};
+use super::{Operation, Stored, by_hand};
 use crate::model::{Event, RowKeys};
 use crate::postgres::PostgresError;
 
@@ -59,6 +59,7 @@ impl OutboxStore {
         reschedule(&transaction, batch).await?;
         fail(&transaction, batch).await?;
         self.deliver(&transaction, batch).await?;
+        by_hand::record(&transaction, batch).await?;
         transaction.commit().await?;
         Ok(stored)
     }

@@ -1,5 +1,6 @@
 //! The only room that knows every stage: it wires them, supervises them and drains them.
 
+mod asked;
 mod catalog_watch;
 mod checkpointer;
 mod error;
@@ -9,6 +10,7 @@ mod lane_task;
 mod lanes;
 mod lease;
 mod progress;
+mod retries_asked;
 mod run;
 mod session;
 mod source_task;
