@@ -45,6 +45,14 @@ pub struct SubscriptionDetails {
     pub failing_since: Option<SystemTime>,
 }
 
+impl SubscriptionDetails {
+    /// Why it is paused or deactivated, for a sentence.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        self.halted_because.as_deref().unwrap_or("the reason is not recorded")
+    }
+}
+
 /// The last failure of one notification.
 #[derive(Clone, Debug)]
 pub struct LastError {
@@ -92,7 +100,8 @@ fn read(opaque_id: SubscriptionId, row: &Row) -> Result<SubscriptionDetails, Cat
         source,
     };
     let (organization, integration) = (row.try_get("organization")?, row.try_get("integration")?);
-    let scope = Scope::of(organization, integration).ok_or_else(|| unreadable("a subscription is of one organization or of one integration".into()))?;
+    let scope = Scope::of(organization, integration)
+        .ok_or_else(|| unreadable("a subscription is of one organization or of one integration".into()))?;
     let state = SubscriptionState::from_name(row.try_get("state")?);
     let starts: Option<&str> = row.try_get("starts")?;
     Ok(SubscriptionDetails {

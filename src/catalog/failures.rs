@@ -1,5 +1,6 @@
 //! Notifications that were given up, and which of them a retry by hand is to send.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -61,8 +62,10 @@ fn read(row: &Row) -> Result<FailedNotification, CatalogError> {
         attempts: row.try_get("attempts")?,
         last_attempt_at: row.try_get("last_attempt_at")?,
         last_error: row.try_get("last_error")?,
-        attempt_log: attempt_log
-            .map_err(|error| CatalogError::Unreadable { kind: "record of attempts".to_owned(), source: error.into() })?,
+        attempt_log: attempt_log.map_err(|error| CatalogError::Unreadable {
+            kind: "record of attempts".to_owned(),
+            source: error.into(),
+        })?,
     })
 }
 
@@ -91,6 +94,24 @@ impl Candidate {
                 _ => true,
             }
     }
+}
+
+/// Takes the next ones, at most `room`, up to the first that is tied to one that is under way or taken before it: changes of
+/// one row are sent one at a time, in their order.
+pub fn take_untied<'a>(
+    waiting: &mut VecDeque<Candidate>,
+    under_way: impl Iterator<Item = &'a Candidate> + Clone,
+    room: usize,
+) -> Vec<Candidate> {
+    let mut taken: Vec<Candidate> = Vec::new();
+    while taken.len() < room
+        && let Some(next) = waiting.front()
+        && !under_way.clone().any(|earlier| next.is_tied_to(earlier))
+        && !taken.iter().any(|earlier| next.is_tied_to(earlier))
+    {
+        taken.extend(waiting.pop_front());
+    }
+    taken
 }
 
 /// How many failed notifications a subscription has, and the place of the last of them.
@@ -168,5 +189,15 @@ mod tests {
         ] {
             assert_eq!((row.is_tied_to(&other), other.is_tied_to(&row)), (tied, tied), "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_is_tied_waits_and_holds_back_what_stands_behind_it() {
+        let rows = [1, 2, 3, 2, 4].map(|key| candidate(7, Some(&[key])));
+        let mut waiting = VecDeque::from(rows.clone());
+        assert_eq!(take_untied(&mut waiting, [].iter(), 2), rows[..2]);
+        assert_eq!(take_untied(&mut waiting, rows[..2].iter(), 9), rows[2..3], "the second change of 2 waits");
+        assert_eq!(take_untied(&mut waiting, rows[2..3].iter(), 9), rows[3..]);
+        assert!(waiting.is_empty());
     }
 }

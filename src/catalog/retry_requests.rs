@@ -59,12 +59,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn claim(
-    client: &Client,
-    daemon: &str,
-    source: &str,
-    limit: i64,
-) -> Result<Vec<RetryRequest>, CatalogError> {
+pub async fn claim(client: &Client, daemon: &str, source: &str, limit: i64) -> Result<Vec<RetryRequest>, CatalogError> {
     let statement = include_str!("../../sql/catalog/claim_retry_requests.sql");
     let rows = client.query(statement, &[&daemon, &ASKER_WAITS.as_secs_f64(), &source, &limit]).await?;
     rows.iter()

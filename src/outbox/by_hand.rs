@@ -18,7 +18,11 @@ pub(super) async fn record(transaction: &Transaction<'_>, batch: &[Operation]) -
 }
 
 /// The row is kept for as long as the log may bring the change again, like any that is delivered.
-async fn accepted(transaction: &Transaction<'_>, subscription: i64, event_id: &str) -> Result<(), tokio_postgres::Error> {
+async fn accepted(
+    transaction: &Transaction<'_>,
+    subscription: i64,
+    event_id: &str,
+) -> Result<(), tokio_postgres::Error> {
     let statement = "UPDATE notifications.outbox SET state = 'delivered'
                      WHERE event_id = $1 AND subscription = $2 AND state = 'failed'";
     transaction.execute(statement, &[&event_id, &subscription]).await?;

@@ -94,7 +94,12 @@ impl Asked {
         }
     }
 
-    async fn answer<S: Service>(&self, service: &S, request: &S::Request, answer: &Answer) -> Result<(), PipelineError> {
+    async fn answer<S: Service>(
+        &self,
+        service: &S,
+        request: &S::Request,
+        answer: &Answer,
+    ) -> Result<(), PipelineError> {
         let client = self.catalog.link.client().await.map_err(PipelineError::Catalog)?;
         Ok(service.answer(&client, request, answer).await?)
     }
@@ -127,9 +132,9 @@ impl Asked {
     async fn changed(&self, before: &Subscription) {
         let mut changes = self.catalog.changes();
         loop {
-            let same = self.subscription(before.id).is_ok_and(|now| {
-                now.url == before.url && is_halted(now.state) == is_halted(before.state)
-            });
+            let same = self
+                .subscription(before.id)
+                .is_ok_and(|now| now.url == before.url && is_halted(now.state) == is_halted(before.state));
             if !same || changes.changed().await.is_err() {
                 return;
             }
