@@ -151,7 +151,7 @@ impl<'a> Retrying<'a> {
         let open: Vec<i64> = self.open.keys().copied().collect();
         retry_requests::withdraw(&self.context.catalog, &open).await?;
         let (total, url) = (count(self.queue.total, "event"), &self.subscription.url);
-        answer(&format!("{} of {} {} accepted by {url}.", self.accepted, total, was(self.accepted)))?;
+        answer(&format!("{} of {total} {} accepted by {url}.", self.accepted, was(self.accepted)))?;
         if self.still_pending > 0 {
             answer(&format!(
                 "{} of these stay pending all the same, and will be sent again in their turn.",
@@ -163,7 +163,7 @@ impl<'a> Retrying<'a> {
             return Ok(());
         }
         let id = self.subscription.opaque_id;
-        let what = format!("{} of {} not accepted", self.refused, total);
+        let what = format!("{} of {total} {} not accepted", self.refused, was(self.refused));
         let hint = format!("they stay as they were; `webhookdb notification failures {id}` shows what failed");
         Err(Advice::new(what, hint).into())
     }
