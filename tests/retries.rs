@@ -42,14 +42,14 @@ async fn what_was_given_up_is_sent_again_in_order_and_is_no_failure_any_more() {
     // Some fail among others that don't: an endpoint that is down altogether is not sent anything.
     let bad = |id: &str| id == "ch_row" || id.ends_with('5');
     receiver.respond(move |request| Reply::Status(if bad(&request.external_id()) { 500 } else { 200 }));
-    backfill_charges(site.database.client(), 1..=100).await;
-    wait_until_failed(&site, 13).await;
-    let before = receiver.wait_for(103).await;
+    backfill_charges(site.database.client(), 1..=700).await;
+    wait_until_failed(&site, 73).await;
+    let before = receiver.wait_for(703).await;
     receiver.always(Reply::OK);
     let said = site.webhookdb.run(&["notification", "retry", &id, "--all"]).await.ok();
-    assert_eq!(said, format!("13 of 13 events were accepted by {}.\n", receiver.url("/")));
-    let requests = receiver.wait_for(116).await;
-    let again = &requests[103..];
+    assert_eq!(said, format!("73 of 73 events were accepted by {}.\n", receiver.url("/")));
+    let requests = receiver.wait_for(776).await;
+    let again = &requests[703..];
     for request in again {
         assert!(request.attempt() == 2 && bad(&request.external_id()), "{request:?}");
         let first = before.iter().find(|first| first.webhook_id() == request.webhook_id()).expect("the same id");
@@ -115,10 +115,31 @@ async fn a_pending_event_that_is_sent_by_hand_stays_pending_as_it_was_whatever_c
     let by_hand = "SELECT attempt_log @> '[{\"by_hand\": true, \"attempt\": 2}]' FROM notifications.outbox";
     assert!(site.database.is_true(by_hand).await);
     receiver.always(Reply::OK);
-    let said = site.webhookdb.run(&retry).await.ok();
+    let webhook_id = receiver.received()[0].webhook_id().to_owned();
+    let said = site.webhookdb.run(&["notification", "retry", &id, "--id", &webhook_id]).await.ok();
     assert!(said.contains("1 of 1 event was accepted") && said.contains("stay pending"), "{said}");
     assert_eq!(site.database.json(row).await, before);
     assert_eq!(receiver.wait_for(3).await[2].attempt(), 2);
+}
+
+#[tokio::test]
+async fn a_retry_under_way_is_called_off_when_its_notification_is_paused() {
+    let receiver = Receiver::start().await;
+    let (site, id) = site_that_gives_up("retry_paused", &receiver).await;
+    let _daemon = site.serve().await;
+    upsert_charge(site.database.client(), "ch_1", 1, 1).await;
+    wait_until_failed(&site, 1).await;
+    let gate = Gate::closed();
+    receiver.always(gate.then(Reply::OK));
+    let paused = async {
+        receiver.wait_for(2).await;
+        site.webhookdb.run(&["notification", "pause", &id]).await.ok();
+    };
+    let retry = ["notification", "retry", &id, "--all"];
+    let (output, ()) = tokio::join!(site.webhookdb.run(&retry), paused);
+    assert!(output.stdout.contains("was not accepted: the notification was changed in the meantime"), "{output:#?}");
+    output.fails_with(1);
+    assert_eq!(failures(&site, &id).await.len(), 1);
 }
 
 #[tokio::test]

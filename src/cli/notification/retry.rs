@@ -14,7 +14,7 @@ use super::{count, find, require_daemon, was};
 use crate::catalog::details::SubscriptionDetails;
 use crate::catalog::failures::{self, Candidate};
 use crate::catalog::retry_requests::{self, ASKER_WAITS, RetryAnswer};
-use crate::model::SubscriptionState;
+use crate::model::{EventId, SubscriptionState};
 
 /// Requests that are open at once: enough to keep a daemon busy, and few to be left behind where this command is killed.
 const OPEN: usize = 64;
@@ -37,7 +37,7 @@ pub(in super::super) struct RetryArgs {
     /// Everything that was given up and is still kept
     #[arg(long)]
     all: bool,
-    /// One event, failed or pending; may be given several times
+    /// One event, failed or pending, by its id or the webhook-id that the endpoint saw; may be given several times
     #[arg(long = "id", value_name = "EVENT")]
     events: Vec<String>,
 }
@@ -90,8 +90,10 @@ impl Queue {
         subscription: &SubscriptionDetails,
         events: &[String],
     ) -> anyhow::Result<Self> {
-        let found = failures::by_id(&context.catalog, subscription.id, events).await?;
         let id = subscription.opaque_id;
+        let event_id = |given: &String| EventId::event_of_message(given, id).unwrap_or_else(|| given.clone());
+        let events: Vec<String> = events.iter().map(event_id).collect();
+        let found = failures::by_id(&context.catalog, subscription.id, &events).await?;
         let hint = format!("`webhookdb notification failures {id}` shows those that failed");
         if let Some(unknown) = events.iter().find(|event| !found.iter().any(|found| found.event_id == **event)) {
             let what = format!("notification {id} has no failed or pending event {unknown}");
