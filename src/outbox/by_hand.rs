@@ -2,7 +2,7 @@
 
 use tokio_postgres::Transaction;
 
-use super::{AttemptByHand, Operation};
+use super::{Operation, attempt_log};
 
 /// Records the attempts by hand of a batch.
 pub(super) async fn record(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), tokio_postgres::Error> {
@@ -10,7 +10,10 @@ pub(super) async fn record(transaction: &Transaction<'_>, batch: &[Operation]) -
         if let Operation::TriedByHand { subscription, event_id, failed } = operation {
             match failed {
                 None => accepted(transaction, *subscription, event_id).await?,
-                Some(attempt) => failed_again(transaction, *subscription, event_id, attempt).await?,
+                Some(attempt) => {
+                    let entry = attempt_log::entry(attempt, true);
+                    failed_again(transaction, *subscription, event_id, &entry).await?;
+                }
             }
         }
     }
@@ -33,11 +36,9 @@ async fn failed_again(
     transaction: &Transaction<'_>,
     subscription: i64,
     event_id: &str,
-    attempt: &AttemptByHand,
+    entry: &str,
 ) -> Result<(), tokio_postgres::Error> {
-    let AttemptByHand { at, attempt, duration, outcome, reason } = attempt;
-    let (attempt, duration) = (i64::from(*attempt), duration.as_secs_f64());
     let statement = include_str!("../../sql/outbox/failed_by_hand.sql");
-    transaction.execute(statement, &[&event_id, &subscription, &attempt, at, outcome, &duration, reason]).await?;
+    transaction.execute(statement, &[&event_id, &subscription, &entry]).await?;
     Ok(())
 }

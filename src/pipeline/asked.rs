@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
-use super::lane_task::Endpoint;
+use super::endpoint::Endpoint;
 use super::lanes::LaneContext;
 use crate::catalog::CatalogError;
 use crate::deliver::{AttemptKind, Failure};
@@ -124,7 +124,7 @@ impl Asked {
         tokio::select! {
             biased;
             () = self.changed(subscription) => Err("the notification was changed in the meantime".to_owned()),
-            outcome = endpoint.post(&self.context, event_id, kind, body) => Ok(outcome),
+            outcome = endpoint.post(&self.context.poster, event_id, kind, body) => Ok(outcome),
         }
     }
 
@@ -134,15 +134,10 @@ impl Asked {
         loop {
             let same = self
                 .subscription(before.id)
-                .is_ok_and(|now| now.url == before.url && is_halted(now.state) == is_halted(before.state));
+                .is_ok_and(|now| now.url == before.url && now.state.is_halted() == before.state.is_halted());
             if !same || changes.changed().await.is_err() {
                 return;
             }
         }
     }
-}
-
-/// Whether nothing is sent for the time being.
-pub(super) const fn is_halted(state: SubscriptionState) -> bool {
-    matches!(state, SubscriptionState::Paused | SubscriptionState::Deactivated)
 }

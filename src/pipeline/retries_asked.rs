@@ -9,12 +9,12 @@ use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 use tracing::info;
 
-use super::asked::{Answer, Asked, Service, is_halted};
+use super::asked::{Answer, Asked, Service};
 use crate::catalog::CatalogError;
 use crate::catalog::retry_requests::{self, RetryRequest};
 use crate::deliver::AttemptKind;
-use crate::model::Subscription;
-use crate::outbox::{AttemptByHand, Operation};
+use crate::model::{AttemptRecord, Subscription};
+use crate::outbox::Operation;
 
 /// Bytes of bodies that are sent again by hand at once; one that is larger goes alone. A budget of its own, so that
 /// backlogs that fill theirs do not hold up what somebody waits for.
@@ -51,13 +51,7 @@ impl Service for RetriesAsked {
         let outcome = asked.post(&subscription, &request.event_id, kind, body).await?;
         let reason = outcome.as_ref().err().map(|failure| failure.reason.clone());
         info!(subscription = %subscription.opaque_id, event = request.event_id, reason, "sent again by hand");
-        let failed = outcome.err().map(|failure| AttemptByHand {
-            at,
-            attempt,
-            duration: begun.elapsed(),
-            outcome: failure.kind.label(),
-            reason: failure.reason,
-        });
+        let failed = outcome.err().map(|failure| failure.record(attempt, at, begun.elapsed()));
         record(asked, request, failed).await?;
         reason.map_or(Ok(()), Err)
     }
@@ -75,13 +69,13 @@ async fn read_body(asked: &Asked, event_id: &str) -> Result<Bytes, String> {
 /// The subscription, where something may be sent to it.
 fn served(asked: &Asked, id: i64) -> Result<Arc<Subscription>, String> {
     let subscription = asked.subscription(id)?;
-    if is_halted(subscription.state) {
+    if subscription.state.is_halted() {
         return Err(format!("the notification is {}", subscription.state.as_str()));
     }
     Ok(subscription)
 }
 
-async fn record(asked: &Asked, request: &RetryRequest, failed: Option<AttemptByHand>) -> Answer {
+async fn record(asked: &Asked, request: &RetryRequest, failed: Option<AttemptRecord>) -> Answer {
     let (subscription, event_id) = (request.subscription, request.event_id.clone());
     let operation = Operation::TriedByHand { subscription, event_id, failed };
     let written = asked.context.writer.write(vec![operation]).await;

@@ -19,6 +19,7 @@ use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
 use super::progress::Progress;
+use super::read_back::ReadBack;
 use super::retries_asked::RetriesAsked;
 use super::source_task::SourceContext;
 use super::stats::Stats;
@@ -52,6 +53,7 @@ pub(super) struct Session {
     store: CheckpointStore,
     link: Arc<Link>,
     stats: Arc<Stats>,
+    disable_after: Duration,
     tasks: JoinSet<()>,
 }
 
@@ -102,13 +104,13 @@ impl Session {
             link: link.clone(),
             progress: progress.clone(),
             stats: stats.clone(),
+            disable_after: context.delivery.disable_after(),
             persisted: persist,
             last: point,
             last_at: Instant::now(),
         };
         supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
 
-        let read_back_bytes = lanes::read_back_bytes(&context.delivery);
         let lane_context = LaneContext {
             source_name: context.name().to_owned(),
             poster: context.poster.clone(),
@@ -119,8 +121,11 @@ impl Session {
             stats: stats.clone(),
             limits: lanes::limits(&context.delivery),
             in_flight: context.in_flight.clone(),
-            read_back: Arc::new(Semaphore::new(read_back_bytes)),
-            read_back_bytes,
+            read_back: ReadBack::new(lanes::read_back_bytes(&context.delivery)),
+            max_pending: context.delivery.max_pending(),
+            when_full: context.delivery.when_full(),
+            readiness: context.readiness.clone(),
+            catalog: context.catalog.clone(),
             pressure: pressed,
             stopping: CancellationToken::new(),
             over: over.clone(),
@@ -136,8 +141,8 @@ impl Session {
         };
         supervise(&mut tasks, &over, "test events", asked.clone().serve(TestsAsked));
         supervise(&mut tasks, &over, "retries by hand", asked.serve(RetriesAsked::new()));
-        let deletions = follow_deletions(context.catalog.clone(), lanes.clone(), facts.clone());
-        supervise(&mut tasks, &over, "deletions", deletions);
+        let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
+        supervise(&mut tasks, &over, "catalog", following);
         let memory_bytes = lanes::intake_bytes(&context.delivery);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
@@ -157,6 +162,7 @@ impl Session {
             store,
             link,
             stats,
+            disable_after: context.delivery.disable_after(),
             tasks,
         })
     }
@@ -197,6 +203,7 @@ impl Session {
             link: self.link.clone(),
             progress: self.progress.clone(),
             stats: self.stats.clone(),
+            disable_after: self.disable_after,
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
@@ -229,8 +236,9 @@ fn supervise(
     });
 }
 
-/// Ends the lanes of deleted subscriptions, and only then says that the revision is respected.
-async fn follow_deletions(
+/// Ends the lanes of deleted subscriptions and tells the others what has become of theirs, and only then says that the
+/// revision is respected.
+async fn follow_catalog(
     catalog: Arc<CatalogWatch>,
     lanes: Arc<Lanes>,
     facts: Arc<LeaseFacts>,
@@ -246,6 +254,8 @@ async fn follow_deletions(
         for id in lanes.subscriptions().into_iter().chain(marked).filter(deleted) {
             lanes.close(id).await;
         }
+        let served = loaded.index.subscriptions().filter(|subscription| !deleted(&subscription.id));
+        futures_util::future::join_all(served.map(|subscription| lanes.update(subscription))).await;
         facts.set_revision(loaded.index.revision);
         if changes.changed().await.is_err() {
             return Ok(());
