@@ -20,11 +20,14 @@ async fn deactivate(site: &Site, id: &str) {
              SELECT pg_notify('webhookdb_notifications', 'catalog')"
         ))
         .await;
-    let loaded = "SELECT bool_and(released OR revision >= (SELECT value FROM notifications.revision))
-                  FROM notifications.leases UNION ALL SELECT true LIMIT 1";
-    if site.database.is_true("SELECT EXISTS (SELECT FROM notifications.leases)").await {
-        site.database.wait_until("the daemon has heard", loaded).await;
-    }
+    wait_until_heard(site).await;
+}
+
+/// Every daemon that serves, if any does, knows the catalog as it is now.
+async fn wait_until_heard(site: &Site) {
+    let heard = "SELECT coalesce(bool_and(released OR revision >= (SELECT value FROM notifications.revision)), true)
+                 FROM notifications.leases";
+    site.database.wait_until("the daemon has heard", heard).await;
 }
 
 /// As a daemon that serves would have it, with this revision of the catalog loaded; live for minutes.
@@ -260,6 +263,31 @@ async fn what_was_owed_when_it_was_deactivated_goes_out_when_it_is_enabled() {
     let mut sent = external_ids(&requests.await[sent_before..]);
     sent.sort();
     assert_eq!(sent, ["ch_1", "ch_2", "ch_3", "ch_after"]);
+}
+
+#[tokio::test]
+async fn one_whose_endpoint_was_gone_says_so_and_gets_what_it_refused_when_it_is_enabled() {
+    let site = Site::new("enable_gone").await;
+    let (gone, other) = (Receiver::start().await, Receiver::start().await);
+    gone.always(Reply::Status(410));
+    let id = site.subscribe("stripe_charge_v1", &gone.url("/")).await;
+    site.subscribe("stripe_charge_v1", &other.url("/")).await;
+    let _daemon = site.serve().await;
+    upsert_charge(site.database.client(), "ch_refused", 1, 1).await;
+    let deactivated = format!("SELECT state = 'deactivated' FROM notifications.subscriptions WHERE opaque_id = '{id}'");
+    site.database.wait_until("it is deactivated", &deactivated).await;
+    wait_until_heard(&site).await;
+    let now = show(&site, &id).await;
+    assert!(now["reason"].as_str().is_some_and(|reason| reason.contains("410")), "{now}");
+    gone.always(Reply::OK);
+    upsert_charge(site.database.client(), "ch_between", 1, 1).await;
+    other.wait_for_id("ch_between").await;
+    run(&site, "enable", &id).await;
+    upsert_charge(site.database.client(), "ch_after", 1, 1).await;
+    let mut sent = external_ids(&gone.wait_for(3).await);
+    sent.sort();
+    assert_eq!(sent, ["ch_after", "ch_refused", "ch_refused"]);
+    assert_eq!(gone.received().iter().filter(|request| request.attempt() == 2).count(), 1);
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ impl<'a> Retrying<'a> {
         let open: Vec<i64> = self.open.keys().copied().collect();
         retry_requests::withdraw(&self.context.catalog, &open).await?;
         let (total, url) = (count(self.queue.total, "event"), &self.subscription.url);
-        answer(&format!("{} of {total} {} accepted by {url}.", self.accepted, was(self.accepted)))?;
+        answer(&format!("{} of {total} {} accepted by {url}.", self.accepted, was(self.queue.total)))?;
         if self.still_pending > 0 {
             answer(&format!(
                 "{} of these stay pending all the same, and will be sent again in their turn.",
@@ -165,7 +165,7 @@ impl<'a> Retrying<'a> {
             return Ok(());
         }
         let id = self.subscription.opaque_id;
-        let what = format!("{} of {total} {} not accepted", self.refused, was(self.refused));
+        let what = format!("{} of {total} {} not accepted", self.refused, was(self.queue.total));
         let hint = format!("they stay as they were; `webhookdb notification failures {id}` shows what failed");
         Err(Advice::new(what, hint).into())
     }
