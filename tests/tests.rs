@@ -13,6 +13,7 @@ mod faults;
 mod harness;
 mod interoperability;
 mod lifecycle;
+mod outcomes;
 mod recovery;
 mod replication;
 mod retries;

@@ -15,6 +15,7 @@ use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Task, read_body, read_page};
+use super::storm::Storm;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Ack, Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start, Write};
 use crate::model::{Body, Event, Subscription};
@@ -65,6 +66,7 @@ pub(super) struct LaneTask {
     /// Whether the endpoint's last answer was an acceptance.
     trusted: bool,
     limit: OutboxLimit,
+    storm: Storm,
     pressure: watch::Receiver<u64>,
     meters: LaneMeters,
 }
@@ -87,6 +89,7 @@ impl LaneTask {
             pressure: context.pressure.clone(),
             meters: LaneMeters::new(&subscription),
             limit: OutboxLimit::new(&context, &subscription),
+            storm: Storm::new(Instant::now()),
             endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
             attempts: FuturesUnordered::new(),
@@ -225,14 +228,16 @@ impl LaneTask {
         }
     }
 
-    fn tell(&self, landed: &Landed, failure: &Failure, finished: &Finished) {
+    fn tell(&mut self, landed: &Landed, failure: &Failure, finished: &Finished) {
         let subscription = self.endpoint.subscription.opaque_id;
         let Landed { event, attempt, .. } = landed;
         let (source, lsn, index) = (&self.context.source_name, event.position.commit_lsn, event.position.index);
         let (table, event, reason) = (event.relation_oid, &event.id, &failure.reason);
         match finished {
             Finished::Retry { wait } => {
-                info!(%subscription, %source, table, %lsn, index, event, attempt, reason, retry_in = ?wait, "an attempt failed");
+                let Some(untold) = self.storm.admits(Instant::now()) else { return };
+                info!(%subscription, %source, table, %lsn, index, event, attempt, reason, retry_in = ?wait, untold,
+                    "an attempt failed");
             }
             Finished::GivenUp => {
                 warn!(%subscription, %source, table, %lsn, index, event, attempt, reason, "a notification was given up");

@@ -21,6 +21,7 @@ mod run;
 mod session;
 mod source_task;
 mod stats;
+mod storm;
 mod tests_asked;
 mod upkeep;
 
