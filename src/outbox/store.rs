@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Transaction};
 
-use super::{Operation, Stored, attempt_log};
+use super::{Operation, Stored, attempt_log, by_hand};
 use crate::model::{AttemptRecord, Event, RowKeys};
 use crate::postgres::PostgresError;
 
@@ -60,6 +60,7 @@ impl OutboxStore {
         reschedule(&transaction, batch).await?;
         fail(&transaction, batch).await?;
         self.deliver(&transaction, batch).await?;
+        by_hand::record(&transaction, batch).await?;
         transaction.commit().await?;
         Ok(stored)
     }

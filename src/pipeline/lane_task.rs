@@ -18,7 +18,7 @@ use super::read_back::{Page, Task, read_body, read_page};
 use super::storm::Storm;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Ack, Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start, Write};
-use crate::model::{AttemptRecord, Body, Event, Subscription};
+use crate::model::{Body, Event, Subscription};
 use crate::outbox::{Operation, Stored, WriterClosed};
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
@@ -347,17 +347,8 @@ impl LaneTask {
 }
 
 fn setback(landed: &Landed, failure: &Failure) -> Setback {
-    let answer = failure.answer.as_ref();
-    let record = AttemptRecord {
-        attempt: landed.attempt,
-        at: landed.begun_at,
-        outcome: failure.kind.label(),
-        status: answer.map(|answer| answer.status),
-        took: landed.took,
-        reason: failure.reason.clone(),
-        answer: answer.map(|answer| answer.text.clone()),
-    };
-    Setback { record, asked: answer.and_then(|answer| answer.retry_after) }
+    let record = failure.record(landed.attempt, landed.begun_at, landed.took);
+    Setback { record, asked: failure.answer.as_ref().and_then(|answer| answer.retry_after) }
 }
 
 /// Waits for a task that may not be there, and removes it once it is done; cancel-safe.
