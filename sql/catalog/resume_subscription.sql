@@ -5,7 +5,8 @@ written AS (
             WHEN EXISTS (SELECT FROM notifications.subscription_starts t WHERE t.subscription = s.id) THEN 'active'
             ELSE 'pending'
         END,
-        halted_at = NULL, halted_because = NULL, failing_since = NULL
+        halted_at = NULL, halted_because = NULL, failing_since = NULL,
+        due_from = now()
     WHERE s.opaque_id = $1 AND s.state = 'paused'
     RETURNING s.id
 )
