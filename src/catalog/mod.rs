@@ -1,6 +1,7 @@
 //! Organizations, integrations and subscriptions in Postgres: read in one snapshot, written so that every daemon hears.
 
 mod error;
+mod fingerprint;
 pub mod health;
 mod index;
 pub mod integrations;
@@ -18,6 +19,7 @@ pub mod subscriptions;
 pub mod test_requests;
 
 pub use error::CatalogError;
+pub use fingerprint::{Fingerprint, Look};
 pub use index::{CatalogIndex, Route, TableRoute};
 pub use revision::{CATALOG_CHANGED, CHANNEL, TEST_REQUESTED};
 pub use snapshot::{
