@@ -101,7 +101,7 @@ impl Checkpointer {
     /// Tells the catalog who succeeded and failed.
     pub(super) async fn tell_stats(&mut self) -> Result<(), PipelineError> {
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
-        Ok(self.stats.flush(&client).await?)
+        Ok(self.stats.flush(&client, &self.source_name, self.store.epoch()).await?)
     }
 
     fn is_due(&self, point: &ResumePoint) -> bool {

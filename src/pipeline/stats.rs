@@ -28,8 +28,9 @@ impl Stats {
         note(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subscription).or_default());
     }
 
-    /// Writes what was noted since the last time; what cannot be written is forgotten, since the next note replaces it.
-    pub(super) async fn flush(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+    /// Writes what was noted since the last time, under the epoch that holds; what cannot be written is forgotten, since the
+    /// next note replaces it.
+    pub(super) async fn flush(&self, client: &Client, source: &str, epoch: i64) -> Result<(), tokio_postgres::Error> {
         let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if noted.is_empty() {
             return Ok(());
@@ -41,7 +42,7 @@ impl Stats {
             failures.push(last.failure);
         }
         let statement = include_str!("../../sql/catalog/note_attempts.sql");
-        client.execute(statement, &[&ids, &successes, &failures]).await?;
+        client.execute(statement, &[&ids, &successes, &failures, &source, &epoch]).await?;
         Ok(())
     }
 }
