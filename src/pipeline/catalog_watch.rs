@@ -41,7 +41,7 @@ pub(super) struct CatalogWatch {
     loaded: ArcSwap<Loaded>,
     loading: Mutex<()>,
     changed: watch::Sender<i64>,
-    tests_asked: watch::Sender<u64>,
+    asked: watch::Sender<u64>,
 }
 
 impl CatalogWatch {
@@ -54,7 +54,7 @@ impl CatalogWatch {
             loaded: ArcSwap::default(),
             loading: Mutex::new(()),
             changed: watch::Sender::new(0),
-            tests_asked: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
         }
     }
 
@@ -71,9 +71,9 @@ impl CatalogWatch {
         self.changed.subscribe()
     }
 
-    /// Each request for a test event is told; the poll finds those that were not heard.
-    pub(super) fn tests_asked(&self) -> watch::Receiver<u64> {
-        self.tests_asked.subscribe()
+    /// Each request for a test event or a retry is told; the poll finds those that were not heard.
+    pub(super) fn asked(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
     }
 
     /// Loads the catalog as it is now.
@@ -130,7 +130,7 @@ impl CatalogWatch {
     }
 
     fn hear_of_requests(&self) {
-        self.tests_asked.send_modify(|count| *count += 1);
+        self.asked.send_modify(|count| *count += 1);
     }
 
     /// Loads only what has changed; the look also shows that the listening session still lives.
