@@ -8,3 +8,5 @@ SET last_success_at = coalesce(n.success, s.last_success_at), last_failure_at = 
     END
 FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) AS n (id, success, failure)
 WHERE s.id = n.id
+  -- Only the holder of the epoch knows who succeeded last.
+  AND EXISTS (SELECT FROM notifications.sources WHERE name = $4 AND epoch = $5)

@@ -3,6 +3,7 @@
 pub mod details;
 mod error;
 pub mod failures;
+mod fingerprint;
 pub mod health;
 mod index;
 pub mod integrations;
@@ -22,6 +23,7 @@ pub mod subscriptions;
 pub mod test_requests;
 
 pub use error::CatalogError;
+pub use fingerprint::{Fingerprint, Look};
 pub use index::{CatalogIndex, Route, TableRoute};
 pub use revision::{CATALOG_CHANGED, CHANNEL, RETRY_REQUESTED, TEST_REQUESTED};
 pub use snapshot::{

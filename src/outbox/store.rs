@@ -43,6 +43,10 @@ pub struct OutboxStore {
 
 type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
+/// A daemon that is stopped, or whose network is gone, amid a transaction still holds its lock: the server ends it, since a
+/// takeover waits for that lock.
+const SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '3s'";
+
 impl OutboxStore {
     /// For the holder of this epoch.
     #[must_use]
@@ -107,7 +111,7 @@ impl OutboxStore {
 
     async fn begin<'a>(&self, client: &'a mut Client) -> Result<Transaction<'a>, OutboxError> {
         let transaction = client.transaction().await?;
-        transaction.batch_execute("SET LOCAL synchronous_commit = on").await?;
+        transaction.batch_execute(SETTINGS).await?;
         let statement = transaction.prepare(include_str!("../../sql/outbox/fence.sql")).await?;
         match transaction.query_opt(&statement, &[&self.source_name, &self.epoch]).await? {
             Some(_) => Ok(transaction),

@@ -103,7 +103,8 @@ impl Checkpointer {
     /// Tells the catalog who succeeded and failed.
     pub(super) async fn tell_stats(&mut self) -> Result<(), PipelineError> {
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
-        Ok(self.stats.flush(&client, self.disable_after).await?)
+        let (source, epoch) = (&self.source_name, self.store.epoch());
+        Ok(self.stats.flush(&client, source, epoch, self.disable_after).await?)
     }
 
     fn is_due(&self, point: &ResumePoint) -> bool {

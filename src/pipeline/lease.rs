@@ -107,12 +107,19 @@ impl Lease {
     /// Renews until the epoch is found stale.
     pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
         loop {
-            if let Err(error) = tokio::time::timeout(LIVE_FOR, self.renew()).await.unwrap_or(Ok(())) {
-                if matches!(error, PipelineError::Fenced) {
-                    return Err(error);
+            match tokio::time::timeout(LIVE_FOR, self.renew()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
+                Ok(Err(error)) => {
+                    let source = &self.source_name;
+                    warn!(source, error = &error as &dyn std::error::Error, "the lease was not renewed");
+                    self.link.forget().await;
                 }
-                warn!(source = self.source_name, error = &error as &dyn std::error::Error, "the lease was not renewed");
-                self.link.forget().await;
+                Err(_) => {
+                    warn!(source = self.source_name, "the lease was not renewed: the catalog does not answer");
+                    // What is stuck may stay so for longer than the network is away.
+                    self.link.forget().await;
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(RENEWAL) => {}

@@ -29,8 +29,11 @@ use crate::model::{Lsn, SubscriptionState};
 use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
 use crate::postgres::Link;
 
-/// How long the last checkpoint and the release of the lease may take at an orderly stop, beyond the grace.
+/// How long what is left to write may take at an orderly stop, beyond the grace, where the catalog answers.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// A catalog that answers nothing for so long once the grace is over is not waited for.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Session {
     pub(super) epoch: i64,
@@ -171,23 +174,27 @@ impl Session {
     /// acknowledged.
     pub(super) async fn drain(mut self, mut backlog: Backlog, grace: Duration) -> Lsn {
         let deadline = Instant::now() + grace;
-        let drained = tokio::time::timeout_at(deadline + LAST_WRITES, async {
+        let link = self.link.clone();
+        let drained = async {
             // One subscription may have a change that another has not: read again, the first would get it twice.
             if tokio::time::timeout_at(deadline, backlog.flush(&self)).await.is_err() {
                 warn!("what is read and in no lane will be read again; some may be sent again");
             }
             self.lanes.drain(deadline).await;
             self.persist_last().await
-        });
-        match drained.await {
-            Ok(Ok(())) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
-            Ok(Err(error)) => {
-                warn!(
+        };
+        tokio::select! {
+            biased;
+            drained = drained => match drained {
+                Ok(()) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
+                Err(error) => warn!(
                     error = &error as &dyn std::error::Error,
                     "the last checkpoint was not made; some may be sent again"
-                );
+                ),
+            },
+            () = beyond_grace(&link, deadline) => {
+                warn!("the grace period is over; what was not settled will be read from the log again");
             }
-            Err(_) => warn!("the grace period is over; what was not settled will be read from the log again"),
         }
         self.tasks.shutdown().await;
         *self.persisted.borrow()
@@ -213,6 +220,22 @@ impl Session {
         checkpointer.tell_stats().await?;
         self.lease.release().await
     }
+}
+
+/// Returns when nothing is to be waited for any more: some time after the grace, or as soon as the catalog is found away.
+async fn beyond_grace(link: &Link, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    while Instant::now() < deadline + LAST_WRITES && answers(link).await {
+        tokio::time::sleep(ANSWERS_WITHIN).await;
+    }
+}
+
+async fn answers(link: &Link) -> bool {
+    let answer = async {
+        let client = link.client().await.ok()?;
+        client.batch_execute("").await.ok()
+    };
+    tokio::time::timeout(ANSWERS_WITHIN, answer).await.is_ok_and(|answer| answer.is_some())
 }
 
 /// A task that the session cannot do without: its end is the session's.

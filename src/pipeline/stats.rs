@@ -31,9 +31,15 @@ impl Stats {
         note(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subscription).or_default());
     }
 
-    /// Writes what was noted since the last time; what cannot be written is forgotten, since the next note replaces it.
-    /// Whoever has failed for `disable_after` by now, by what the catalog remembers, is deactivated.
-    pub(super) async fn flush(&self, client: &Client, disable_after: Duration) -> Result<(), CatalogError> {
+    /// Writes what was noted since the last time, under the epoch that holds; what cannot be written is forgotten, since the
+    /// next note replaces it. Whoever has failed for `disable_after` by now, by what the catalog remembers, is deactivated.
+    pub(super) async fn flush(
+        &self,
+        client: &Client,
+        source: &str,
+        epoch: i64,
+        disable_after: Duration,
+    ) -> Result<(), CatalogError> {
         let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if noted.is_empty() {
             return Ok(());
@@ -45,7 +51,9 @@ impl Stats {
             failures.push(last.failure);
         }
         let statement = include_str!("../../sql/catalog/note_attempts.sql");
-        client.execute(statement, &[&ids, &successes, &failures]).await?;
+        if client.execute(statement, &[&ids, &successes, &failures, &source, &epoch]).await? == 0 {
+            return Ok(());
+        }
         let failed = ids.iter().zip(&failures).filter(|(_, failure)| failure.is_some()).map(|(id, _)| *id).collect();
         disable_failing(client, failed, disable_after).await
     }
