@@ -180,6 +180,41 @@ async fn a_running_daemon_refuses_a_restored_source_and_goes_on_once_the_gap_is_
 }
 
 #[tokio::test]
+async fn source_and_catalog_restored_together_under_a_running_daemon_go_on_and_what_is_new_has_new_ids() {
+    let server = own_cluster(PostgresOptions::default());
+    let catalog = TestDatabase::create_on(&server, "unused").await;
+    let site = Site::on(&server, "restored_whole").await;
+    let mut apart = Apart { site, server, _catalog: catalog };
+    let receiver = Receiver::start().await;
+    apart.site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = apart.site.serve().await;
+    upsert_charge(apart.site.database.client(), "ch_1", 1, 1).await;
+    receiver.wait_for_id("ch_1").await;
+    apart.stop().await;
+    let copy = apart.copy();
+    apart.start().await;
+    daemon.wait_until_ready().await;
+    backfill_charges(apart.site.database.client(), 1000..=1100).await;
+    receiver.wait_for_id("ch_1100").await;
+    apart.stop().await;
+    let before: Vec<String> = receiver.received().iter().map(|request| request.webhook_id().to_owned()).collect();
+    apart.restore(&copy, false);
+    apart.start().await;
+    // Just like before, so that the positions in the log are the same.
+    backfill_charges(apart.site.database.client(), 2000..=2100).await;
+    let requests = receiver.wait_for_id("ch_2100").await;
+    let new =
+        |request: &&Arc<Received>| request.external_id().starts_with("ch_20") || request.external_id() == "ch_2100";
+    for request in requests.iter().filter(new) {
+        let id = request.webhook_id();
+        assert!(!before.iter().any(|other| other == id), "{} has an id of before", request.external_id());
+    }
+    receiver.wait_within(PATIENCE, "every new change", |requests| requests.iter().filter(new).count() >= 101).await;
+    daemon.wait_until_ready().await;
+    apart.site.webhookdb.run(&["setup"]).await.ok();
+}
+
+#[tokio::test]
 async fn a_new_timeline_that_holds_everything_is_followed_without_loss_or_repetition() {
     let mut apart = Apart::new("timeline").await;
     let receiver = Receiver::start().await;
