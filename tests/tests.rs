@@ -15,5 +15,6 @@ mod interoperability;
 mod recovery;
 mod replication;
 mod setup;
+mod skip;
 mod startup_errors;
 mod types;
