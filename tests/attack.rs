@@ -453,6 +453,31 @@ async fn a_slot_taken_away_while_streaming_is_a_gap_to_be_accepted() {
 }
 
 #[tokio::test]
+async fn what_was_read_before_the_slot_was_taken_away_is_not_part_of_the_gap() {
+    let site = Site::new("slot_dropped_behind").await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.always(gate.then(Reply::OK));
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = site.serve().await;
+    backfill_charges(site.database.client(), 1..=50).await;
+    receiver.wait_for(2).await;
+    daemon.wait_for_metric("changes_total", &[], 50.0).await;
+    let slot = site.database.name();
+    let deadline = Instant::now() + PATIENCE;
+    let dropped = format!("SELECT pg_drop_replication_slot('{slot}')");
+    while site.database.client().batch_execute(&dropped).await.is_err() {
+        site.database.terminate_walsender().await;
+        assert!(Instant::now() < deadline, "the slot could not be dropped");
+    }
+    wait_for_failed(&daemon).await;
+    gate.open();
+    site.webhookdb.run(&["setup", "--accept-gap"]).await.ok();
+    daemon.wait_until_ready().await;
+    receiver.wait_for_distinct(50).await;
+}
+
+#[tokio::test]
 async fn with_the_outbox_away_nothing_is_lost_and_nothing_acknowledged() {
     let server = own_cluster(PostgresOptions::default());
     let catalog = TestDatabase::create_on(&server, "outbox_away_catalog").await;

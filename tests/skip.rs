@@ -1,12 +1,13 @@
 //! What Postgres cannot put into words stops its source loudly, until that one transaction is skipped.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use webhookdb_notifications::demo::{PostgresOptions, StopMode};
 
 use crate::support::fixtures::{Table, upsert_charge};
 use crate::support::reply::Gate;
-use crate::support::{Daemon, Output, Received, Receiver, Reply, Site, cluster, own_cluster};
+use crate::support::{Daemon, Output, POLL, Received, Receiver, Reply, Site, TestDatabase, cluster, own_cluster};
 
 const BLOBS: Table = Table {
     service: "blob_v1",
@@ -27,9 +28,22 @@ fn ids(requests: &[Arc<Received>]) -> Vec<String> {
     requests.iter().map(|request| request.external_id()).collect()
 }
 
+/// How long the server may take over values of such a size on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+async fn wait_until(daemon: &Daemon, what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not in time: {what}\n{}", daemon.log());
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// Waits until the daemon says that it stands still, and returns the commit that it names.
 async fn wait_until_stuck(daemon: &Daemon) -> String {
-    let answer = daemon.wait_for_readyz("stuck", |status, answer| status == 503 && answer["status"] == "failed").await;
+    wait_until(daemon, "stuck", async || daemon.readyz().await.1["status"] == "failed").await;
+    let (status, answer) = daemon.readyz().await;
+    assert_eq!(status, 503);
     let (reason, hint) = (answer["reason"].as_str().unwrap_or_default(), answer["hint"].as_str().unwrap_or_default());
     let commit = hint.split("--skip-transaction ").nth(1).and_then(|rest| rest.split('`').next());
     let commit = commit.unwrap_or_else(|| panic!("{answer}")).to_owned();
@@ -39,12 +53,13 @@ async fn wait_until_stuck(daemon: &Daemon) -> String {
 }
 
 async fn skip(site: &Site, commit: &str) -> Output {
-    let limit = std::time::Duration::from_secs(60);
-    site.webhookdb.run_within(&["setup", "--skip-transaction", commit], "", limit).await
+    site.webhookdb.run_within(&["setup", "--skip-transaction", commit], "", LONG).await
 }
 
 async fn site_on_own_server(name: &str) -> (Site, Receiver) {
-    let site = Site::on(&own_cluster(PostgresOptions::default()), name).await;
+    let database = TestDatabase::create_on(&own_cluster(PostgresOptions::default()), name).await;
+    // What is held back is neither given up nor stored while the server fails.
+    let site = Site::in_database(database, |config| config.set("delivery.timeout", "2m")).await;
     site.add(&BLOBS).await;
     let receiver = Receiver::start().await;
     site.subscribe_organization(&receiver.url("/")).await;
@@ -89,7 +104,8 @@ async fn what_postgres_cannot_send_stops_the_source_until_exactly_that_transacti
     let behind = format!("SELECT confirmed_flush_lsn <= '{commit}' FROM pg_replication_slots");
     assert!(site.database.is_true(&behind).await, "the slot was not taken back");
     upsert_charge(site.database.client(), "ch_last", 1, 1).await;
-    daemon.wait_for_log("the slot is past the skipped transaction").await;
+    let passed = async || daemon.log().contains("the slot is past the skipped transaction");
+    wait_until(&daemon, "passed again", passed).await;
     assert_eq!(ids(&receiver.wait_for_id("ch_last").await), ["ch_before", "ch_inside", "ch_after", "ch_last"]);
     daemon.wait_until_ready().await;
 }
@@ -103,8 +119,7 @@ async fn nothing_is_skipped_before_everything_earlier_is_settled() {
     upsert_charge(site.database.client(), "ch_before", 1, 1).await;
     receiver.wait_for(1).await;
     // What is in flight can neither be delivered nor stored.
-    let locked = site.database.connect().await;
-    locked.batch_execute("BEGIN; LOCK TABLE notifications.outbox IN SHARE ROW EXCLUSIVE MODE").await.expect("the lock");
+    site.database.execute("ALTER TABLE notifications.outbox ADD CONSTRAINT full_disk CHECK (false) NOT VALID").await;
     site.database.execute(UNSENDABLE).await;
     upsert_charge(site.database.client(), "ch_after", 1, 1).await;
     let commit = wait_until_stuck(&daemon).await;
@@ -112,7 +127,7 @@ async fn nothing_is_skipped_before_everything_earlier_is_settled() {
     site.database.wait_until("it is recorded", recorded).await;
     daemon.kill9().await;
     site.database.terminate_sessions_of_the_program().await;
-    locked.batch_execute("ROLLBACK").await.expect("the lock is given up");
+    site.database.execute("ALTER TABLE notifications.outbox DROP CONSTRAINT full_disk").await;
     // A lease that nobody renews is not waited for.
     let stderr = skip(&site, &commit).await.fails_with(1);
     assert!(stderr.contains("not settled yet") && stderr.contains("hint: run `webhookdb serve`"), "{stderr}");

@@ -40,6 +40,9 @@ const TAKEOVER_POLL: Duration = Duration::from_millis(500);
 /// A transaction that the server cannot send costs it seconds and gigabytes each time that it is tried.
 const UNSENT_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long what is in memory may take to be stored, where the source cannot go on from it.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
 /// How often it is looked whether such a transaction is passed.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -87,13 +90,15 @@ pub(super) struct SourceTask {
     session: Option<Session>,
     backlog: Backlog,
     streamed: bool,
+    /// The last connection began from the record, not from what was in memory.
+    from_record: bool,
     /// Why there was no stream the last time.
     said: Option<String>,
 }
 
 impl SourceTask {
     pub(super) fn new(context: SourceContext) -> Self {
-        Self { context, session: None, backlog: Backlog::default(), streamed: false, said: None }
+        Self { context, session: None, backlog: Backlog::default(), streamed: false, from_record: false, said: None }
     }
 
     /// Serves the source until it is told to stop.
@@ -120,6 +125,7 @@ impl SourceTask {
             };
             let passed = self.pass_skipped(&error).await;
             if !passed {
+                self.give_up_memory(&error).await;
                 self.lost(&error);
                 self.record(&error).await;
             }
@@ -154,8 +160,7 @@ impl SourceTask {
         if let Some(session) = &self.session {
             // Where the server cannot send, what was read before goes on being delivered, under the lease.
             session.fence.set_connected(error.unsent().is_some());
-            // What an other history says is to be judged by the record alone, which an operator may have mended.
-            if session.over.is_cancelled() || error.is_discord() {
+            if session.over.is_cancelled() {
                 self.session = None;
                 self.backlog = Backlog::default();
             }
@@ -178,7 +183,8 @@ impl SourceTask {
     async fn record(&self, error: &PipelineError) {
         let stuck = self.session.as_ref().filter(|_| error.unsent().is_some());
         let stuck = stuck.and_then(|session| Some((&session.store, session.progress.stuck()?)));
-        if !error.is_foreign() && stuck.is_none() {
+        let foreign = error.is_foreign() && self.from_record;
+        if !foreign && stuck.is_none() {
             return;
         }
         let recorded = async {
@@ -191,8 +197,23 @@ impl SourceTask {
         };
         // A stop must not wait for it, and the next try records it otherwise.
         let outcome = tokio::time::timeout(RETRY_CAP, recorded).await;
-        if let Ok(Err(error)) = outcome {
-            warn!(error = &error as &dyn std::error::Error, "the refusal could not be recorded");
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "why could not be recorded"),
+            Err(_) => warn!("why could not be recorded in time"),
+        }
+    }
+
+    /// What another history says is to be judged by the record alone, which an operator may have mended. What was read before
+    /// is stored: it is not part of the gap. Only then is it said that `setup` is wanted, which would cut this off.
+    async fn give_up_memory(&mut self, error: &PipelineError) {
+        if error.is_discord()
+            && let Some(session) = self.session.take()
+        {
+            session.fence.set_connected(false);
+            let state = SourceState::Waiting { reason: chain(error), hint: None };
+            self.context.readiness.set(self.context.name(), state);
+            session.drain(std::mem::take(&mut self.backlog), LAST_GRACE).await;
         }
     }
 
@@ -300,11 +321,13 @@ impl SourceTask {
         if let Some(session) = &self.session {
             let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
             let record = SourceRecord::read(&client, self.context.name()).await?;
-            if session.fits(&record, identity, confirmed_flush_lsn) {
+            self.from_record = !session.fits(&record, identity, confirmed_flush_lsn);
+            if !self.from_record {
                 return Ok(());
             }
             info!(source = self.context.name(), "what is in memory does not fit: begins anew from the record");
         }
+        self.from_record = true;
         self.session = None;
         self.backlog = Backlog::default();
         let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
