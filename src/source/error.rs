@@ -354,3 +354,40 @@ fn invalidation_hint(reason: &Invalidation) -> String {
         "changes are lost: run `webhookdb setup --accept-gap`, which records the gap and makes a new slot. Against the next time: {cause}"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str) -> ServerError {
+        ServerError::new(SqlState::from_code(code), "said so".to_owned(), None)
+    }
+
+    #[test]
+    fn what_fails_at_a_change_for_good_cannot_be_sent() {
+        let change = Some(Lsn::new(0x10));
+        let streamed = |code, position| SourceError::while_streaming(error(code), position, "p");
+        for code in ["XX000", "54000", "22012"] {
+            let SourceError::CannotSend { commit_lsn: None, change_lsn, .. } = streamed(code, change) else {
+                panic!("{code} can be sent");
+            };
+            assert_eq!(change_lsn, change);
+        }
+        for (code, position) in [("57P01", change), ("53200", change), ("XX000", None)] {
+            assert!(matches!(streamed(code, position), SourceError::Postgres(_)), "{code}");
+        }
+        assert!(matches!(streamed("42704", change), SourceError::PublicationMissing { .. }));
+    }
+
+    #[test]
+    fn amid_a_transaction_the_commit_is_named_and_the_way_past_it() {
+        let commit = Lsn::new(0x20);
+        for found in [SourceError::while_streaming(error("54000"), Some(Lsn::new(0x10)), "p"), error("XX001").into()] {
+            let error = found.amid(commit);
+            assert!(error.to_string().contains("the transaction of commit 0/20"), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("setup --skip-transaction 0/20`")));
+        }
+        assert!(matches!(SourceError::from(error("57P01")).amid(commit), SourceError::Postgres(_)));
+        assert!(matches!(SourceError::Ended.amid(commit), SourceError::Ended));
+    }
+}
