@@ -1,5 +1,7 @@
 //! What must not break the guarantees: restored copies, new timelines, a slot taken away, databases that go, stops in bad moments.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use webhookdb_notifications::demo::{PostgresOptions, StopMode, ThrowawayPostgres};
 
-use crate::support::fixtures::{backfill_charges, upsert_charge};
+use crate::support::fixtures::{CHARGES, CUSTOMERS, backfill_charges, upsert_charge};
 use crate::support::reply::Gate;
 use crate::support::{Daemon, PATIENCE, POLL, Received, Receiver, Reply, Site, TestDatabase, cluster, own_cluster};
 
@@ -15,7 +17,7 @@ use crate::support::{Daemon, PATIENCE, POLL, Received, Receiver, Reply, Site, Te
 struct Apart {
     site: Site,
     server: Arc<ThrowawayPostgres>,
-    _catalog: TestDatabase,
+    catalog: TestDatabase,
 }
 
 impl Apart {
@@ -25,7 +27,7 @@ impl Apart {
         let url = catalog.url();
         let source = TestDatabase::create_on(&server, name).await;
         let site = Site::in_database(source, |config| config.set("catalog.url", url)).await;
-        Self { site, server, _catalog: catalog }
+        Self { site, server, catalog }
     }
 
     /// Delivers charges from `first` to `last`, and stops once the slot has heard of it.
@@ -69,6 +71,27 @@ impl Apart {
             run("cp", &["-a", path(&newer.join("pg_wal")), path(&data.join("pg_wal"))]);
         }
         run("rm", &["-rf", path(&newer)]);
+    }
+
+    /// Takes the replication slots away, which a base backup does not hold: as on a standby.
+    fn without_slots(&self) {
+        let slots = self.server.data_directory().join("pg_replslot");
+        for slot in std::fs::read_dir(slots).expect("the slots' directory").flatten() {
+            std::fs::remove_dir_all(slot.path()).expect("the slot goes");
+        }
+    }
+
+    /// `serve` says this and ends, `setup` refuses; accepted, the gap is recorded.
+    async fn is_refused_until(&self, accept: &[&str], said: &str) {
+        let mut daemon = self.site.webhookdb.serve_unready().await;
+        assert_eq!(daemon.exited().await.code(), Some(1));
+        assert!(daemon.log().contains(said) && daemon.log().contains(accept[0]), "{}", daemon.log());
+        let stderr = self.site.webhookdb.run(&["setup"]).await.fails_with(1);
+        assert!(stderr.contains(said) && stderr.contains(accept[0]), "{stderr}");
+        self.site.webhookdb.run(&[&["setup"], accept].concat()).await.ok();
+        let recorded =
+            "SELECT count(*) = 1 AND bool_and(from_lsn IS NOT NULL AND to_lsn IS NOT NULL) FROM notifications.gaps";
+        assert!(self.catalog.is_true(recorded).await);
     }
 
     /// Has the next start recover from the log to this position, or to its end, on a new timeline.
@@ -180,6 +203,41 @@ async fn a_running_daemon_refuses_a_restored_source_and_goes_on_once_the_gap_is_
 }
 
 #[tokio::test]
+async fn source_and_catalog_restored_together_under_a_running_daemon_go_on_and_what_is_new_has_new_ids() {
+    let server = own_cluster(PostgresOptions::default());
+    let catalog = TestDatabase::create_on(&server, "unused").await;
+    let site = Site::on(&server, "restored_whole").await;
+    let mut apart = Apart { site, server, catalog };
+    let receiver = Receiver::start().await;
+    apart.site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = apart.site.serve().await;
+    upsert_charge(apart.site.database.client(), "ch_1", 1, 1).await;
+    receiver.wait_for_id("ch_1").await;
+    apart.stop().await;
+    let copy = apart.copy();
+    apart.start().await;
+    daemon.wait_until_ready().await;
+    backfill_charges(apart.site.database.client(), 1000..=1100).await;
+    receiver.wait_for_id("ch_1100").await;
+    apart.stop().await;
+    let before: Vec<String> = receiver.received().iter().map(|request| request.webhook_id().to_owned()).collect();
+    apart.restore(&copy, false);
+    apart.start().await;
+    // Just like before, so that the positions in the log are the same.
+    backfill_charges(apart.site.database.client(), 2000..=2100).await;
+    let requests = receiver.wait_for_id("ch_2100").await;
+    let new =
+        |request: &&Arc<Received>| request.external_id().starts_with("ch_20") || request.external_id() == "ch_2100";
+    for request in requests.iter().filter(new) {
+        let id = request.webhook_id();
+        assert!(!before.iter().any(|other| other == id), "{} has an id of before", request.external_id());
+    }
+    receiver.wait_within(PATIENCE, "every new change", |requests| requests.iter().filter(new).count() >= 101).await;
+    daemon.wait_until_ready().await;
+    apart.site.webhookdb.run(&["setup"]).await.ok();
+}
+
+#[tokio::test]
 async fn a_new_timeline_that_holds_everything_is_followed_without_loss_or_repetition() {
     let mut apart = Apart::new("timeline").await;
     let receiver = Receiver::start().await;
@@ -234,6 +292,143 @@ async fn a_new_timeline_that_left_before_the_checkpoint_is_followed_from_where_i
 }
 
 #[tokio::test]
+async fn a_standby_promoted_without_the_slot_is_refused_until_the_gap_is_accepted_with_lag_and_without() {
+    for lags in [false, true] {
+        let mut apart = Apart::new("promoted").await;
+        let receiver = Receiver::start().await;
+        apart.site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+        apart.deliver(&receiver, &["ch_1"]).await;
+        apart.stop().await;
+        let copy = apart.copy();
+        apart.start().await;
+        let replayed = apart.site.database.current_lsn().await;
+        apart.deliver(&receiver, &["ch_2"]).await;
+        apart.stop().await;
+        apart.restore(&copy, true);
+        apart.without_slots();
+        apart.recover_to(Some(replayed.as_str()).filter(|_| lags));
+        apart.start().await;
+        apart.is_refused_until(&["--accept-gap"], "is gone: changes since then may be lost").await;
+        let _daemon = apart.site.serve().await;
+        upsert_charge(apart.site.database.client(), "ch_3", 1, 1).await;
+        let requests = receiver.wait_for_id("ch_3").await;
+        assert_eq!(ids(&requests), ["ch_1", "ch_1_after", "ch_2", "ch_2_after", "ch_3"], "lags: {lags}");
+    }
+}
+
+#[tokio::test]
+async fn a_catalog_restored_under_a_running_daemon_is_refused_until_the_gap_is_accepted() {
+    let server = own_cluster(PostgresOptions::default());
+    let catalog = TestDatabase::create_on(&server, "restored_catalog").await;
+    let url = catalog.url();
+    let source = TestDatabase::create("restored_catalog_source").await;
+    let site = Site::in_database(source, |config| config.set("catalog.url", url)).await;
+    let mut apart = Apart { site, server, catalog };
+    let receiver = Receiver::start().await;
+    apart.site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = apart.site.serve().await;
+    upsert_charge(apart.site.database.client(), "ch_1", 1, 1).await;
+    receiver.wait_for_id("ch_1").await;
+    apart.stop().await;
+    let copy = apart.copy();
+    cluster::start(&apart.server).await;
+    upsert_charge(apart.site.database.client(), "ch_2", 1, 1).await;
+    receiver.wait_for_id("ch_2").await;
+    let end = apart.site.database.current_lsn().await;
+    upsert_charge(apart.site.database.client(), "ch_3", 1, 1).await;
+    apart.site.database.wait_for_slot_past(&end).await;
+    apart.stop().await;
+    apart.restore(&copy, false);
+    cluster::start(&apart.server).await;
+    apart.catalog.reconnect().await;
+    // The epoch is the same in the restored catalog: that its checkpoint is an older one tells.
+    upsert_charge(apart.site.database.client(), "ch_4", 1, 1).await;
+    assert!(wait_for_failed(&daemon).await.contains("the catalog is older than the slot"));
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+    apart.is_refused_until(&["--accept-gap"], "the catalog is older than the slot").await;
+    let _daemon = apart.site.serve().await;
+    upsert_charge(apart.site.database.client(), "ch_5", 1, 1).await;
+    receiver.wait_for_id("ch_5").await;
+}
+
+#[tokio::test]
+async fn a_slot_dropped_and_made_again_by_somebody_is_refused_until_the_gap_is_accepted() {
+    let apart = Apart::new("slot_again").await;
+    let receiver = Receiver::start().await;
+    apart.site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    apart.deliver(&receiver, &["ch_1"]).await;
+    let slot = apart.site.database.name();
+    apart.site.database.query("SELECT pg_drop_replication_slot($1)", &[&slot]).await;
+    upsert_charge(apart.site.database.client(), "ch_in_the_gap", 1, 1).await;
+    apart.site.database.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&slot]).await;
+    apart.is_refused_until(&["--accept-gap"], "the slot was made again").await;
+    let _daemon = apart.site.serve().await;
+    upsert_charge(apart.site.database.client(), "ch_2", 1, 1).await;
+    let requests = receiver.wait_for_id("ch_2").await;
+    assert_eq!(ids(&requests), ["ch_1", "ch_1_after", "ch_2"]);
+}
+
+/// Upgrades the stopped server to its own version in a new cluster, as `pg_upgrade` does from one version to the next.
+/// Where the server's programs come without it, the database is moved by hand: for us that is the same, another cluster.
+fn upgrade(apart: &Apart, programs: &Path) {
+    let (old, directory) = (apart.server.directory().join("old"), apart.server.directory());
+    let data = apart.server.data_directory();
+    let owner = std::fs::metadata(&data).expect("the data directory");
+    let as_owner = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(programs.join(program));
+        command.args(arguments).current_dir(directory).uid(owner.uid()).gid(owner.gid());
+        let output = command.output().expect("the program runs");
+        assert!(
+            output.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        );
+    };
+    run("mv", &[path(&data), path(&old)]);
+    as_owner("initdb", &["-D", path(&data), "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-A", "trust"]);
+    if programs.join("pg_upgrade").is_file() {
+        let (bin, port) = (path(programs), apart.server.port().to_string());
+        let settings = "-c wal_level=logical -c fsync=off";
+        let clusters =
+            ["-d", path(&old), "-D", path(&data), "-b", bin, "-B", bin, "-U", "postgres", "-s", path(directory)];
+        as_owner("pg_upgrade", &[&clusters[..], &["-p", &port, "-P", &port, "-o", settings, "-O", settings]].concat());
+    }
+}
+
+#[tokio::test]
+async fn after_pg_upgrade_it_is_another_server_until_that_and_the_gap_are_accepted() {
+    let mut apart = Apart::new("upgraded").await;
+    let receiver = Receiver::start().await;
+    apart.site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    apart.deliver(&receiver, &["ch_1"]).await;
+    let postmaster = std::fs::read_to_string(apart.server.data_directory().join("postmaster.pid")).expect("running");
+    let postmaster = std::fs::read_link(format!("/proc/{}/exe", postmaster.lines().next().expect("a PID")));
+    let programs = postmaster.expect("the server's program").parent().expect("a directory").to_owned();
+    apart.stop().await;
+    upgrade(&apart, &programs);
+    cluster::start(&apart.server).await;
+    if !programs.join("pg_upgrade").is_file() {
+        let name = apart.site.database.name();
+        let client = apart.server.connect("postgres").await.expect("the server answers");
+        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("the database");
+        apart.site.database.reconnect().await;
+        let publication = "CREATE PUBLICATION webhookdb_notifications WITH (publish_via_partition_root)";
+        for sql in [CHARGES.create, CUSTOMERS.create, publication] {
+            apart.site.database.execute(sql).await;
+        }
+    }
+    apart.site.database.reconnect().await;
+    upsert_charge(apart.site.database.client(), "ch_in_the_gap", 1, 1).await;
+    let stderr = apart.site.webhookdb.run(&["setup", "--accept-gap"]).await.fails_with(1);
+    assert!(stderr.contains("--accept-server"), "{stderr}");
+    apart.is_refused_until(&["--accept-server", "--accept-gap"], "this is another server").await;
+    let _daemon = apart.site.serve().await;
+    upsert_charge(apart.site.database.client(), "ch_2", 1, 1).await;
+    let requests = receiver.wait_for_id("ch_2").await;
+    assert_eq!(ids(&requests), ["ch_1", "ch_1_after", "ch_2"]);
+}
+
+#[tokio::test]
 async fn a_slot_taken_away_while_streaming_is_a_gap_to_be_accepted() {
     let site = Site::new("slot_dropped").await;
     let receiver = Receiver::start().await;
@@ -255,6 +450,31 @@ async fn a_slot_taken_away_while_streaming_is_a_gap_to_be_accepted() {
     upsert_charge(site.database.client(), "ch_2", 1, 1).await;
     let requests = receiver.wait_for_id("ch_2").await;
     assert_eq!(ids(&requests), ["ch_1", "ch_2"]);
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_slot_was_taken_away_is_not_part_of_the_gap() {
+    let site = Site::new("slot_dropped_behind").await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.always(gate.then(Reply::OK));
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = site.serve().await;
+    backfill_charges(site.database.client(), 1..=50).await;
+    receiver.wait_for(2).await;
+    daemon.wait_for_metric("changes_total", &[], 50.0).await;
+    let slot = site.database.name();
+    let deadline = Instant::now() + PATIENCE;
+    let dropped = format!("SELECT pg_drop_replication_slot('{slot}')");
+    while site.database.client().batch_execute(&dropped).await.is_err() {
+        site.database.terminate_walsender().await;
+        assert!(Instant::now() < deadline, "the slot could not be dropped");
+    }
+    wait_for_failed(&daemon).await;
+    gate.open();
+    site.webhookdb.run(&["setup", "--accept-gap"]).await.ok();
+    daemon.wait_until_ready().await;
+    receiver.wait_for_distinct(50).await;
 }
 
 #[tokio::test]

@@ -165,6 +165,120 @@ async fn survives_a_restart(name: &str, mode: StopMode) {
 }
 
 #[tokio::test]
+async fn after_a_crash_of_postgres_the_slot_is_behind_the_checkpoint_and_nothing_is_repeated() {
+    let server = own_cluster(PostgresOptions::default());
+    let mut site = Site::on(&server, "crash_behind").await;
+    let receiver = Receiver::start().await;
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = site.serve().await;
+    backfill_charges(site.database.client(), 1..=100).await;
+    let end = site.database.current_lsn().await;
+    upsert_charge(site.database.client(), "ch_before", 1, 1).await;
+    receiver.wait_for_distinct(101).await;
+    site.database.wait_for_slot_past(&end).await;
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+    cluster::restart(&server, StopMode::Immediate).await;
+    site.database.reconnect().await;
+    let behind =
+        "SELECT r.confirmed_flush_lsn < s.anchor_commit_lsn FROM pg_replication_slots r, notifications.sources s";
+    assert!(site.database.is_true(behind).await, "the crash did not take the slot back");
+    let _daemon = site.serve().await;
+    upsert_charge(site.database.client(), "ch_last", 1, 1).await;
+    let requests = receiver.wait_for_id("ch_last").await;
+    assert_eq!((requests.len(), distinct(&requests)), (102, 102));
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_open_across_a_restart_arrives_whole_beside_those_that_overtook_it() {
+    let site = Site::new("interleaved").await;
+    let receiver = Receiver::start().await;
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let open = site.database.connect().await;
+    open.batch_execute("BEGIN").await.expect("open");
+    for (number, stop) in [(1, false), (2, true), (3, false)] {
+        let daemon = site.serve().await;
+        upsert_charge(&open, &format!("ch_open_{number}"), 1, 1).await;
+        upsert_charge(site.database.client(), &format!("ch_{number}"), 1, 1).await;
+        receiver.wait_for_id(&format!("ch_{number}")).await;
+        if stop {
+            assert_eq!(daemon.terminate().await.code(), Some(0));
+        } else {
+            daemon.kill9().await;
+        }
+    }
+    open.batch_execute("COMMIT").await.expect("committed");
+    upsert_charge(site.database.client(), "ch_last", 1, 1).await;
+    let _daemon = site.serve().await;
+    let requests = receiver.wait_for_distinct(7).await;
+    let seen: HashSet<String> = external_ids(&requests).into_iter().collect();
+    let expected = ["ch_1", "ch_2", "ch_3", "ch_open_1", "ch_open_2", "ch_open_3", "ch_last"].map(str::to_owned);
+    assert_eq!(seen, HashSet::from(expected));
+    assert_repeats_are_the_same(&requests);
+}
+
+#[tokio::test]
+async fn messages_that_share_a_rows_position_take_no_index_across_a_restart() {
+    let site = Site::new("messages_beside").await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.always(gate.then(Reply::OK));
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let message = "SELECT pg_logical_emit_message(true, 'theirs', repeat('x', 100000))";
+    let rows = "INSERT INTO stripe_charge_v1_fdcc (stripe_id, data)
+                SELECT 'ch_' || n, '{}' FROM generate_series";
+    site.database
+        .execute(&format!("BEGIN; {message}; {rows}(1, 20) AS n; {message}; {rows}(21, 40) AS n; COMMIT"))
+        .await;
+    let daemon = site.serve().await;
+    receiver.wait_for(2).await;
+    daemon.kill9().await;
+    gate.open();
+    let _daemon = site.serve().await;
+    let requests = receiver.wait_for_distinct(40).await;
+    assert_repeats_are_the_same(&requests);
+    let indexes: HashSet<u64> = requests.iter().map(|request| request.position().1).collect();
+    assert_eq!(indexes, (0..40).collect());
+}
+
+/// So many rows, of which somebody subscribes to these many at the beginning and in the middle.
+const MANY: i64 = 1_000_000;
+const SUBSCRIBED: i64 = 2_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_inside_a_transaction_of_a_million_rows_it_goes_on_inside() {
+    let long = PATIENCE * 4;
+    let site = Site::new("million").await;
+    let receiver = Receiver::start().await;
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let half = |first: i64| {
+        let last = first + MANY / 2 - 1;
+        format!(
+            "INSERT INTO stripe_charge_v1_fdcc (stripe_id, data)
+             SELECT 'ch_' || n, '{{}}' FROM generate_series({first}, {}) AS n;
+             INSERT INTO stripe_customer_v1_512a (stripe_id, data)
+             SELECT 'cus_' || n, '{{}}' FROM generate_series({}, {last}) AS n;",
+            first + SUBSCRIBED - 1,
+            first + SUBSCRIBED,
+        )
+    };
+    site.database.execute(&format!("BEGIN; {}; {}; COMMIT", half(1), half(MANY / 2 + 1))).await;
+    let subscribed = usize::try_from(SUBSCRIBED).expect("a count");
+    let daemon = site.serve().await;
+    receiver.wait_within(long, "a part of the second half", |requests| requests.len() >= subscribed + 500).await;
+    daemon.kill9().await;
+    let daemon = site.serve().await;
+    let requests = receiver.wait_within(long, "the rest", |requests| distinct(requests) >= subscribed * 2).await;
+    assert_repeats_are_the_same(&requests);
+    let (first, second) = requests.split_at(subscribed);
+    assert_eq!(distinct(first), subscribed, "all of the first half came first, and once");
+    let in_first_half = |request: &&Arc<Received>| request.position().1 < u64::try_from(MANY / 2).expect("an index");
+    assert_eq!(second.iter().filter(in_first_half).count(), 0, "the first half came again");
+    let repeated = second.len() - distinct(second);
+    assert!(repeated < subscribed / 2, "{repeated} were repeated");
+    drop(daemon);
+}
+
+#[tokio::test]
 async fn a_fast_stop_of_postgres_is_not_held_up_by_undelivered_notifications() {
     /// Postgres itself needs a fraction of a second, unless a walsender's client holds it up: then a minute or more.
     const PROMPT: Duration = Duration::from_secs(5);

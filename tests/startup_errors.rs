@@ -100,7 +100,9 @@ async fn a_role_without_the_replication_right() {
 async fn serve_before_setup() {
     let database = TestDatabase::create("before_setup").await;
     let webhookdb = Webhookdb::for_database(&database);
-    assert_error_with_hint(serve(&webhookdb).await, "", "webhookdb setup");
+    let output = serve(&webhookdb).await;
+    assert!(!output.stderr.contains("not listened to"), "{}", output.stderr);
+    assert_error_with_hint(output, "", "webhookdb setup");
     let arguments = ["notification", "create", "--integration=x", "--secret=s", "--url=http://127.0.0.1/"];
     assert_error_with_hint(webhookdb.run(&arguments).await, "", "webhookdb setup");
 }

@@ -19,6 +19,7 @@ mod recovery;
 mod replication;
 mod retries;
 mod setup;
+mod skip;
 mod startup_errors;
 mod staying_connected;
 mod stopping;

@@ -8,7 +8,8 @@ written AS (
         slot = $2, publication = $3, publication_oid = $4, epoch = epoch + 1, system_identifier = $5::text::numeric,
         timeline = $6, commit_lsn = $7, next_index = 0, commit_xid = NULL, flush_lsn = $7,
         anchor_commit_lsn = NULL, anchor_end_lsn = NULL, anchor_xid = NULL, anchor_committed_at = NULL,
-        checkpointed_at = now(), refused = NULL
+        checkpointed_at = now(), refused = NULL,
+        stuck_commit_lsn = NULL, stuck_xid = NULL, stuck_committed_at = NULL, stuck_because = NULL
     WHERE name = $1
     RETURNING 1
 ),

@@ -67,6 +67,10 @@ pub struct Progress {
     pub received_lsn: Option<Lsn>,
     /// Seconds since the commit of the last change that the daemon read.
     pub read_age: Option<f64>,
+    /// Why a daemon refused to go on from here, where one did.
+    pub refused: Option<String>,
+    /// The commit LSN of a transaction that the server cannot send, and why, where a daemon stands still there.
+    pub stuck: Option<(Lsn, String)>,
 }
 
 /// A source's progress; none where it is not set up.
@@ -79,11 +83,15 @@ pub async fn progress(client: &Client, source: &str) -> Result<Option<Progress>,
     };
     let lsn = |name| row.try_get::<_, PgLsn>(name).map(|lsn| Lsn::new(lsn.into()));
     let received: Option<PgLsn> = row.try_get("received_lsn")?;
+    let stuck: Option<PgLsn> = row.try_get("stuck_commit_lsn")?;
+    let because: Option<String> = row.try_get("stuck_because")?;
     Ok(Some(Progress {
         commit_lsn: lsn("commit_lsn")?,
         flush_lsn: lsn("flush_lsn")?,
         checkpoint_age: row.try_get("checkpoint_age")?,
         received_lsn: received.map(|lsn| Lsn::new(lsn.into())),
         read_age: row.try_get("read_age")?,
+        refused: row.try_get("refused")?,
+        stuck: stuck.map(|lsn| (Lsn::new(lsn.into()), because.unwrap_or_default())),
     }))
 }

@@ -40,8 +40,23 @@ pub struct SourceState {
     pub commit_lsn: Lsn,
     /// What the slot may be told.
     pub flush_lsn: Lsn,
+    /// How many changes of the transaction of that commit are settled too.
+    pub next_index: i64,
     /// Why a daemon refused to go on from here, where one did.
     pub refused: Option<String>,
+    /// The transaction that the server cannot send, where a daemon has met one.
+    pub stuck: Option<StuckAt>,
+}
+
+/// A transaction that the server cannot send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckAt {
+    /// Its commit LSN.
+    pub commit_lsn: Lsn,
+    /// Its transaction id.
+    pub xid: i64,
+    /// What the daemon said of it.
+    pub because: String,
 }
 
 /// What is recorded of the source of this name.
@@ -49,7 +64,9 @@ pub struct SourceState {
 /// # Errors
 /// Where the database fails or the catalog is not set up.
 pub async fn find(client: &Client, name: &str) -> Result<Option<SourceState>, CatalogError> {
-    let statement = "SELECT slot, publication, publication_oid, system_identifier::text, commit_lsn, flush_lsn, refused
+    let statement =
+        "SELECT slot, publication, publication_oid, system_identifier::text, commit_lsn, flush_lsn, refused,
+                         next_index, stuck_commit_lsn, stuck_xid, stuck_because
                      FROM notifications.sources WHERE name = $1";
     client.query_opt(statement, &[&name]).await?.map(|row| read(&row)).transpose()
 }
@@ -68,7 +85,40 @@ fn read(row: &Row) -> Result<SourceState, CatalogError> {
         commit_lsn: lsn(4)?,
         flush_lsn: lsn(5)?,
         refused: row.try_get(6)?,
+        next_index: row.try_get(7)?,
+        stuck: stuck(row)?,
     })
+}
+
+fn stuck(row: &Row) -> Result<Option<StuckAt>, CatalogError> {
+    let Some(commit_lsn) = row.try_get::<_, Option<PgLsn>>(8)? else { return Ok(None) };
+    Ok(Some(StuckAt { commit_lsn: Lsn::new(commit_lsn.into()), xid: row.try_get(9)?, because: row.try_get(10)? }))
+}
+
+/// Moves the checkpoint past the transaction that the server cannot send, where all before it is settled, and records the
+/// gap with its reason. Whoever holds the source's epoch loses it. Returns whether that was so.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn skip(
+    client: &Client,
+    name: &str,
+    commit_lsn: Lsn,
+    after: Lsn,
+    reason: &str,
+) -> Result<bool, CatalogError> {
+    let (commit_lsn, after) = (PgLsn::from(commit_lsn.get()), PgLsn::from(after.get()));
+    let statement = include_str!("../../sql/catalog/skip_transaction.sql");
+    Ok(revision::write_one(client, statement, &[&name, &commit_lsn, &after, &reason]).await?.is_some())
+}
+
+/// Whether this transaction was skipped before.
+///
+/// # Errors
+/// Where the database fails or the catalog is not set up.
+pub async fn was_skipped(client: &Client, name: &str, commit_lsn: Lsn) -> Result<bool, CatalogError> {
+    let statement = "SELECT EXISTS (SELECT FROM notifications.gaps WHERE source = $1 AND skipped_commit_lsn = $2)";
+    Ok(client.query_one(statement, &[&name, &PgLsn::from(commit_lsn.get())]).await?.try_get(0)?)
 }
 
 /// Writes the first checkpoint. Returns whether there was none before.

@@ -5,7 +5,7 @@ mod resume;
 mod store;
 mod watermark;
 
-pub use point::{Anchor, ResumePoint};
+pub use point::{Anchor, ResumePoint, Stuck};
 pub use resume::{ForeignHistory, Resume, TransactionStart, Verdict};
 pub use store::{CheckpointError, CheckpointStore, SourceRecord};
 pub use watermark::{Ticket, Watermark};

@@ -18,6 +18,17 @@ pub struct Anchor {
     pub committed_at: SystemTime,
 }
 
+/// A transaction that the server cannot send: nothing after it can be read before it is skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The commit LSN that its BEGIN announced.
+    pub commit_lsn: Lsn,
+    /// Its transaction id.
+    pub xid: u32,
+    /// When it was committed, by the server's clock.
+    pub committed_at: SystemTime,
+}
+
 /// Every change below `position` is settled, and the slot may be told `flush_lsn`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResumePoint {

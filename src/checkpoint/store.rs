@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Row};
 
-use super::{Anchor, ResumePoint};
+use super::{Anchor, ResumePoint, Stuck};
 use crate::model::{Lsn, Position};
 
 /// Why a checkpoint could not be read or written.
@@ -20,8 +20,8 @@ pub enum CheckpointError {
         /// The source's name in the config file.
         source_name: String,
     },
-    /// Another daemon has taken the slot.
-    #[error("another daemon has taken over source {source_name:?}")]
+    /// Another daemon has taken the slot, or the catalog was restored from an older copy.
+    #[error("another daemon has taken over source {source_name:?}, or its record was restored")]
     Fenced {
         /// The source's name in the config file.
         source_name: String,
@@ -88,6 +88,15 @@ impl SourceRecord {
         row.ok_or_else(|| CheckpointError::Missing { source_name: source_name.into() })?.try_into()
     }
 
+    /// What was settled before, as it is recorded now.
+    ///
+    /// # Errors
+    /// Where `setup` was not run, or the database fails.
+    pub async fn read(client: &Client, source_name: &str) -> Result<Self, CheckpointError> {
+        let row = client.query_opt(include_str!("../../sql/checkpoint/record.sql"), &[&source_name]).await?;
+        row.ok_or_else(|| CheckpointError::Missing { source_name: source_name.into() })?.try_into()
+    }
+
     /// Records why it is not gone on from here, for `setup`, which can't see it; the next checkpoint forgets it.
     ///
     /// # Errors
@@ -98,14 +107,14 @@ impl SourceRecord {
         Ok(())
     }
 
-    /// The epoch that holds now.
+    /// Whether `setup --skip-transaction` was told to pass this transaction, and the checkpoint is past it.
     ///
     /// # Errors
-    /// Where `setup` was not run, or the database fails.
-    pub async fn epoch(client: &Client, source_name: &str) -> Result<i64, CheckpointError> {
-        let statement = "SELECT epoch FROM notifications.sources WHERE name = $1";
-        let row = client.query_opt(statement, &[&source_name]).await?;
-        Ok(row.ok_or_else(|| CheckpointError::Missing { source_name: source_name.into() })?.get(0))
+    /// Where the database fails.
+    pub async fn is_skipped(client: &Client, source_name: &str, commit_lsn: Lsn) -> Result<bool, CheckpointError> {
+        let parameters: [&(dyn ToSql + Sync); 2] = [&source_name, &PgLsn::from(commit_lsn.get())];
+        let row = client.query_one(include_str!("../../sql/checkpoint/is_skipped.sql"), &parameters).await?;
+        Ok(row.try_get(0)?)
     }
 }
 
@@ -177,11 +186,16 @@ impl CheckpointStore {
         Self { source_name, epoch, timeline }
     }
 
-    /// Persists a point; only then may its `flush_lsn` be acknowledged.
+    /// Persists a point; only then may its `flush_lsn` be acknowledged. `last` is what was persisted before.
     ///
     /// # Errors
-    /// Where the epoch is stale, or the database fails.
-    pub async fn persist(&self, client: &Client, point: &ResumePoint) -> Result<(), CheckpointError> {
+    /// Where the epoch is stale, the record is older than `last`, or the database fails.
+    pub async fn persist(
+        &self,
+        client: &Client,
+        point: &ResumePoint,
+        last: &ResumePoint,
+    ) -> Result<(), CheckpointError> {
         let anchor = point.anchor.as_ref();
         let committed_at: Option<SystemTime> = anchor.map(|anchor| anchor.committed_at);
         let updated = client
@@ -199,9 +213,25 @@ impl CheckpointStore {
                     &anchor.map(|anchor| PgLsn::from(anchor.end_lsn.get())),
                     &anchor.map(|anchor| i64::from(anchor.xid)),
                     &committed_at,
+                    &PgLsn::from(last.position.commit_lsn.get()),
+                    &i64::try_from(last.position.index).unwrap_or(i64::MAX),
+                    &PgLsn::from(last.flush_lsn.get()),
                 ],
             )
             .await?;
         if updated == 1 { Ok(()) } else { Err(CheckpointError::Fenced { source_name: self.source_name.clone() }) }
+    }
+
+    /// Records the transaction that the server cannot send, with what it said.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn record_stuck(&self, client: &Client, stuck: &Stuck, because: &str) -> Result<(), CheckpointError> {
+        let Stuck { commit_lsn, xid, committed_at } = stuck;
+        let (commit_lsn, xid) = (PgLsn::from(commit_lsn.get()), i64::from(*xid));
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&self.source_name, &self.epoch, &commit_lsn, &xid, committed_at, &because];
+        client.execute(include_str!("../../sql/checkpoint/stuck.sql"), &parameters).await?;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use super::output::{answer, answer_text, complain, warn};
 use super::prompt;
 use crate::catalog::{self, CatalogError};
 use crate::config::Settings;
+use crate::model::Lsn;
 use crate::setup::{self, Accept, Note};
 use crate::source::publication::qualified;
 
@@ -15,7 +16,7 @@ use crate::source::publication::qualified;
 #[derive(Args, Debug)]
 pub(super) struct SetupArgs {
     /// Print the SQL for a DBA to run with psql, and do nothing
-    #[arg(long, conflicts_with_all = ["drop", "accept_gap", "accept_server"])]
+    #[arg(long, conflicts_with_all = ["drop", "accept_gap", "accept_server", "skip_transaction"])]
     sql: bool,
     /// Begin anew where the old position can't be continued; the gap is recorded
     #[arg(long)]
@@ -23,6 +24,9 @@ pub(super) struct SetupArgs {
     /// Begin anew on another server; the gap is recorded
     #[arg(long)]
     accept_server: bool,
+    /// Pass the transaction that Postgres cannot send; the gap is recorded. LSN: as the daemon and `status` say it
+    #[arg(long, value_name = "LSN", conflicts_with_all = ["drop", "accept_gap", "accept_server"])]
+    skip_transaction: Option<Lsn>,
     /// Remove everything that setup made, after a confirmation
     #[arg(long, conflicts_with_all = ["accept_gap", "accept_server"])]
     drop: bool,
@@ -37,6 +41,10 @@ pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<
     }
     if args.drop {
         return drop_all(settings, args.yes).await;
+    }
+    if let Some(lsn) = args.skip_transaction {
+        setup::skip_transaction(settings, lsn, &mut tell).await?;
+        return answer("Everything after the transaction will be delivered.");
     }
     let accept = Accept { gap: args.accept_gap, server: args.accept_server };
     setup::run(settings, accept, &mut tell).await?;

@@ -178,6 +178,9 @@ async fn read_source(
         (None, _) => report.set(SourceState::Failed, "the slot does not exist", "run `webhookdb setup`"),
         (Some(slot), _) => report.take_slot(slot, &settings.url().database, live),
     }
+    if let Some(progress) = &progress {
+        report.take_halt(progress);
+    }
     let current = slot.as_ref().and_then(|slot| slot.current_lsn);
     if let (Some(current), Some(progress)) = (current, progress) {
         report.lag_bytes = Some(current.bytes_since(progress.flush_lsn));
@@ -198,6 +201,17 @@ impl SourceReport {
             }
             (Ok(()), _, false) => self.set(SourceState::Stopped, "no daemon is running", "run `webhookdb serve`"),
             (Err(error), ..) => self.fail(SourceState::Failed, &error.into()),
+        }
+    }
+
+    /// What keeps the daemon from going on, as it recorded it.
+    fn take_halt(&mut self, progress: &Progress) {
+        if let Some((commit_lsn, because)) = &progress.stuck {
+            let hint = format!("`webhookdb setup --skip-transaction {commit_lsn}` passes it, and records the gap");
+            self.set(SourceState::Failed, because, &hint);
+        } else if let Some(refused) = progress.refused.as_ref().filter(|_| self.state == SourceState::Stopped) {
+            let hint = "`webhookdb setup --accept-gap` begins anew at the present position, and records the gap";
+            self.set(SourceState::Failed, refused, hint);
         }
     }
 
@@ -340,6 +354,8 @@ mod tests {
             checkpoint_age: 100.0,
             received_lsn: received.map(Lsn::new),
             read_age: Some(7.0),
+            refused: None,
+            stuck: None,
         }
     }
 

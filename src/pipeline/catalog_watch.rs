@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Notification};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::PipelineError;
-use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogIndex, Fingerprint, Look, Snapshot, load};
+use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
 use crate::config::CatalogSettings;
 use crate::postgres::{Link, connect_listening};
 
@@ -92,7 +92,12 @@ impl CatalogWatch {
     pub(super) async fn run(&self) {
         loop {
             if let Err(error) = self.listen().await {
-                warn!(error = &error as &dyn std::error::Error, "the catalog is not listened to; trying again");
+                if matches!(error, PipelineError::CatalogContent(CatalogError::NotSetUp(_))) {
+                    // Each source says so, and what to do.
+                    debug!("there is no catalog yet");
+                } else {
+                    warn!(error = &error as &dyn std::error::Error, "the catalog is not listened to; trying again");
+                }
                 self.link.forget().await;
             }
             tokio::time::sleep(RETRY).await;

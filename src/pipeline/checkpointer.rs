@@ -89,7 +89,7 @@ impl Checkpointer {
         let point = self.progress.resume_point();
         if point != self.last {
             debug_assert!(point.flush_lsn >= self.last.flush_lsn, "a checkpoint never goes back");
-            self.store.persist(&client, &point).await?;
+            self.store.persist(&client, &point, &self.last).await?;
             // Precision is lost from 2^53 on, 8 PiB of log.
             #[allow(clippy::cast_precision_loss)]
             gauge!(CHECKPOINT_LSN, "source" => self.source_name.clone()).set(point.flush_lsn.get() as f64);
@@ -110,7 +110,9 @@ impl Checkpointer {
     fn is_due(&self, point: &ResumePoint) -> bool {
         let inside = point.xid.is_some() || self.last.xid.is_some();
         let idle = point.anchor == self.last.anchor && !inside;
-        if !idle {
+        // `setup --skip-transaction` must see that all before the transaction is settled.
+        let stuck = self.progress.stuck().is_some_and(|stuck| stuck.commit_lsn == point.position.commit_lsn);
+        if !idle || (stuck && *point != self.last) {
             return true;
         }
         let bytes = point.flush_lsn.bytes_since(self.last.flush_lsn);

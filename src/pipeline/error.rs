@@ -129,6 +129,14 @@ impl PipelineError {
         matches!(self, Self::Foreign(_) | Self::ServerBehind { .. } | Self::ForeignTimeline { .. })
     }
 
+    /// The commit LSN of a transaction that the server cannot send; none within where it is not known.
+    pub(super) const fn unsent(&self) -> Option<Option<Lsn>> {
+        match self {
+            Self::Source(SourceError::CannotSend { commit_lsn, .. }) => Some(*commit_lsn),
+            _ => None,
+        }
+    }
+
     /// What the operator should do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

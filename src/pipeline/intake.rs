@@ -1,7 +1,7 @@
 //! Reads the stream of one connection: decodes, judges what is new, matches, and hands notifications to the lanes.
 //!
 //! Whatever is awaited may be cut off at any time, by a lost connection or a stop. Therefore a change takes effect (a ticket
-//! is opened, its notifications stand in `pending`) in one step without an await, and `pending` outlives the connection.
+//! is opened, its notifications stand in the `backlog`) in one step without an await, and the `backlog` outlives the connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use super::catalog_watch::CatalogWatch;
 use super::session::Session;
 use crate::admin::metrics::{CHANGES_TOTAL, NOTIFICATIONS_TOTAL, VALUES_SENT_AS_TEXT_TOTAL};
 use crate::catalog::{CatalogIndex, Integration, Route, TableRoute, subscriptions};
-use crate::checkpoint::{Anchor, Resume, Ticket, TransactionStart, Verdict};
+use crate::checkpoint::{Anchor, Resume, Stuck, Ticket, TransactionStart, Verdict};
 use crate::decode::{Message, Relation, Shape, TYPES_SQL, TypeRow, Types, parse};
 use crate::deliver::{Arrival, Lane};
 use crate::model::{Body, Event, EventId, Lsn, Operation, Position, Subscription};
 use crate::route::{Change, KeyColumns, Origin, RoutedTable};
 use crate::source::barrier;
 use crate::source::table::relation_keys;
-use crate::source::{Frame, ReplicationStream, Sentinel, TimelineHistory};
+use crate::source::{Frame, ReplicationStream, Sentinel, SourceError, TimelineHistory};
 
 /// A notification that is opened and not yet in its lane.
 struct Pending {
@@ -149,7 +149,11 @@ impl<'a> Intake<'a> {
     pub(super) async fn run(&mut self, stream: &mut ReplicationStream) -> Result<(), PipelineError> {
         loop {
             self.backlog.flush(self.session).await;
-            match stream.next().await? {
+            let frame = match stream.next().await {
+                Ok(frame) => frame,
+                Err(error) => return Err(self.ended(error)),
+            };
+            match frame {
                 Frame::Data { payload, wal_end, .. } => {
                     self.session.facts.set_received(wal_end);
                     self.message(parse(payload)?).await?;
@@ -170,6 +174,27 @@ impl<'a> Intake<'a> {
                 }
             }
         }
+    }
+
+    /// Why nothing more comes. Where the server fails at the transaction that it has begun to send, all before it is read,
+    /// and that is noted: it may be skipped once all before it is settled.
+    fn ended(&mut self, error: SourceError) -> PipelineError {
+        let Some(TransactionStart { commit_lsn, xid, committed_at }) = self.transaction.as_ref().map(|one| one.start)
+        else {
+            return error.into();
+        };
+        let error = error.amid(commit_lsn);
+        if matches!(error, SourceError::CannotSend { .. }) {
+            match self.judge() {
+                Ok(Some(Verdict::From(_))) => {
+                    self.session.progress.set_stuck(Stuck { commit_lsn, xid, committed_at });
+                }
+                // It was skipped before.
+                Ok(_) => {}
+                Err(foreign) => return foreign,
+            }
+        }
+        error.into()
     }
 
     async fn message(&mut self, message: Message) -> Result<(), PipelineError> {
@@ -349,9 +374,9 @@ impl<'a> Intake<'a> {
             .get(&relation_oid)
             .cloned()
             .ok_or(PipelineError::OutOfOrder("a change without its relation"))?;
-        let client = self.sentinel.client().ok_or(crate::source::SourceError::ShuttingDown)?;
+        let client = self.sentinel.client().ok_or(SourceError::ShuttingDown)?;
         learn_types(&mut self.types, &relation, &client).await?;
-        let keys = relation_keys(&client, relation_oid).await.map_err(crate::source::SourceError::from)?;
+        let keys = relation_keys(&client, relation_oid).await.map_err(SourceError::from)?;
         let keys = keys.map(|keys| KeyColumns {
             columns: keys.columns,
             primary_key: keys.primary_key,

@@ -28,6 +28,7 @@ use crate::checkpoint::{CheckpointStore, ResumePoint, SourceRecord};
 use crate::model::{Lsn, SubscriptionState};
 use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
 use crate::postgres::Link;
+use crate::source::SystemIdentity;
 
 /// How long what is left to write may take at an orderly stop, beyond the grace, where the catalog answers.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -52,8 +53,8 @@ pub(super) struct Session {
     pub(super) persisted: watch::Receiver<Lsn>,
     /// Cancelled when another daemon has taken over, or a task of the session has failed.
     pub(super) over: CancellationToken,
+    pub(super) store: CheckpointStore,
     lease: Arc<Lease>,
-    store: CheckpointStore,
     link: Arc<Link>,
     stats: Arc<Stats>,
     disable_after: Duration,
@@ -168,6 +169,19 @@ impl Session {
             disable_after: context.delivery.disable_after(),
             tasks,
         })
+    }
+
+    /// Whether what is in memory goes on from this record, on this server. Where either is behind it, they were restored from
+    /// older copies: what is in memory speaks of another history then, though epoch and system identifier are the same.
+    pub(super) fn fits(&self, record: &SourceRecord, server: &SystemIdentity, confirmed_flush_lsn: Lsn) -> bool {
+        let persisted = *self.persisted.borrow();
+        !self.over.is_cancelled()
+            && self.epoch == record.epoch
+            && self.system_identifier == server.system_identifier
+            && self.timeline == server.timeline
+            && record.point.flush_lsn >= persisted
+            && confirmed_flush_lsn <= persisted
+            && self.progress.read_point().flush_lsn <= server.flush_lsn
     }
 
     /// Lets what is in flight finish, owes the rest to the outbox, and persists the last checkpoint: returns what may be

@@ -1,6 +1,7 @@
 //! One source, for as long as the daemon runs: connect, take over or go on, stream, and again.
 
 use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::deliver::Poster;
 use crate::model::Lsn;
 use crate::setup::Discord;
 use crate::source::publication::publication_state;
+use crate::source::slot::{self, after_commit};
 use crate::source::{
     Feedback, ReplicationConnection, ReplicationStream, Sentinel, SlotState, SourceError, SystemIdentity,
     TimelineHistory, check_not_synchronous,
@@ -34,6 +36,15 @@ const RETRY_CAP: Duration = Duration::from_secs(10);
 
 /// A slot that another daemon holds is looked at so often: a standby takes over within it.
 const TAKEOVER_POLL: Duration = Duration::from_millis(500);
+
+/// A transaction that the server cannot send costs it seconds and gigabytes each time that it is tried.
+const UNSENT_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long what is in memory may take to be stored, where the source cannot go on from it.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether such a transaction is passed.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A stream that lasted for so long was a good one: the next wait is short again.
 const LASTED: Duration = Duration::from_secs(30);
@@ -78,13 +89,15 @@ pub(super) struct SourceTask {
     session: Option<Session>,
     backlog: Backlog,
     streamed: bool,
+    /// The last connection began from the record, not from what was in memory.
+    from_record: bool,
     /// Why there was no stream the last time.
     said: Option<String>,
 }
 
 impl SourceTask {
     pub(super) fn new(context: SourceContext) -> Self {
-        Self { context, session: None, backlog: Backlog::default(), streamed: false, said: None }
+        Self { context, session: None, backlog: Backlog::default(), streamed: false, from_record: false, said: None }
     }
 
     /// Serves the source until it is told to stop.
@@ -109,18 +122,28 @@ impl SourceTask {
                 },
                 Err(error) => error,
             };
-            self.lost(&error);
-            self.record_refusal(&error).await;
+            let passed = self.pass_skipped(&error).await;
+            if !passed {
+                self.give_up_memory(&error).await;
+                self.lost(&error);
+                self.record(&error).await;
+            }
             if !self.streamed && !error.is_retryable() {
                 return Err(error);
             }
             if begun.elapsed() >= LASTED {
                 wait = RETRY_BASE;
             }
-            let pause = if is_held_elsewhere(&error) { TAKEOVER_POLL } else { wait };
+            let pause = match error.unsent() {
+                Some(_) if !passed => UNSENT_PAUSE,
+                _ if is_held_elsewhere(&error) => TAKEOVER_POLL,
+                _ => wait,
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                // `setup` has changed the record.
+                () = over(self.session.as_ref()) => {}
                 () = tokio::time::sleep(pause) => {}
             }
             wait = (wait * 2).min(RETRY_CAP);
@@ -134,9 +157,9 @@ impl SourceTask {
     /// Says why there is no stream.
     fn lost(&mut self, error: &PipelineError) {
         if let Some(session) = &self.session {
-            session.fence.set_connected(false);
-            // What an other history says is to be judged by the record alone, which an operator may have mended.
-            if session.over.is_cancelled() || error.is_discord() {
+            // Where the server cannot send, what was read before goes on being delivered, under the lease.
+            session.fence.set_connected(error.unsent().is_some());
+            if session.over.is_cancelled() {
                 self.session = None;
                 self.backlog = Backlog::default();
             }
@@ -156,13 +179,20 @@ impl SourceTask {
     }
 
     /// What only reading the log has shown is recorded, so that `setup` knows what it is to get past.
-    async fn record_refusal(&self, error: &PipelineError) {
-        if !error.is_foreign() {
+    async fn record(&self, error: &PipelineError) {
+        let stuck = self.session.as_ref().filter(|_| error.unsent().is_some());
+        let stuck = stuck.and_then(|session| Some((&session.store, session.progress.stuck()?)));
+        let foreign = error.is_foreign() && self.from_record;
+        if !foreign && stuck.is_none() {
             return;
         }
         let recorded = async {
             let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-            Ok::<(), PipelineError>(SourceRecord::refuse(&client, self.context.name(), &chain(error)).await?)
+            match stuck {
+                Some((store, stuck)) => store.record_stuck(&client, &stuck, &chain(error)).await?,
+                None => SourceRecord::refuse(&client, self.context.name(), &chain(error)).await?,
+            }
+            Ok::<(), PipelineError>(())
         };
         // A stop must not wait for it, and the next try records it otherwise.
         let outcome = tokio::select! {
@@ -170,8 +200,49 @@ impl SourceTask {
             () = self.context.stop.cancelled() => return,
             outcome = tokio::time::timeout(RETRY_CAP, recorded) => outcome,
         };
-        if let Ok(Err(error)) = outcome {
-            warn!(error = &error as &dyn std::error::Error, "the refusal could not be recorded");
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "why could not be recorded"),
+            Err(_) => warn!("why could not be recorded in time"),
+        }
+    }
+
+    /// What another history says is to be judged by the record alone, which an operator may have mended. What was read before
+    /// is stored: it is not part of the gap. Only then is it said that `setup` is wanted, which would cut this off.
+    async fn give_up_memory(&mut self, error: &PipelineError) {
+        if error.is_discord()
+            && let Some(session) = self.session.take()
+        {
+            session.fence.set_connected(false);
+            let state = SourceState::Waiting { reason: chain(error), hint: None };
+            self.context.readiness.set(self.context.name(), state);
+            session.drain(std::mem::take(&mut self.backlog), LAST_GRACE).await;
+        }
+    }
+
+    /// After a crash of the server its slot may be before a transaction that was skipped: it is moved past it again. The
+    /// checkpoint is past it already. Returns whether that was so.
+    async fn pass_skipped(&self, error: &PipelineError) -> bool {
+        let Some(Some(commit_lsn)) = error.unsent() else { return false };
+        let settings = &self.context.settings;
+        let passed = async {
+            let catalog = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+            if !SourceRecord::is_skipped(&catalog, settings.name(), commit_lsn).await? {
+                return Ok(false);
+            }
+            let sentinel = Sentinel::connect(settings.url()).await?;
+            let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
+            let end = slot::advance(&client, settings.slot(), after_commit(commit_lsn)).await?;
+            info!(source = settings.name(), slot = %end, skipped = %commit_lsn, "the slot is past the skipped transaction");
+            Ok::<bool, PipelineError>(true)
+        };
+        match tokio::time::timeout(UNSENT_PAUSE, passed).await {
+            Ok(Ok(passed)) => passed,
+            Ok(Err(error)) => {
+                warn!(error = &error as &dyn std::error::Error, "the slot was not moved past the skipped transaction");
+                false
+            }
+            Err(_) => false,
         }
     }
 
@@ -179,7 +250,9 @@ impl SourceTask {
         let settings = &self.context.settings;
         let sentinel = Sentinel::connect(settings.url()).await?;
         let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
-        self.wait_for_slot(&client).await?;
+        if let Err(error) = self.wait_for_slot(&client).await {
+            return Err(self.explain(error).await);
+        }
         let settings = &self.context.settings;
         check_not_synchronous(&client).await?;
         let mut connection = ReplicationConnection::connect(settings.url()).await?;
@@ -223,6 +296,24 @@ impl SourceTask {
         }
     }
 
+    /// A slot that is missing although there is a checkpoint was dropped, or this is another server.
+    async fn explain(&self, error: PipelineError) -> PipelineError {
+        if !matches!(error, PipelineError::Source(SourceError::SlotMissing { .. })) {
+            return error;
+        }
+        let settings = &self.context.settings;
+        let discord = async {
+            let catalog = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+            let recorded = SourceRecord::read(&catalog, settings.name()).await?.system_identifier;
+            let found = ReplicationConnection::connect(settings.url()).await?.identify_system().await?;
+            Ok::<Discord, PipelineError>(match found.system_identifier {
+                same if same == recorded => Discord::SlotGone(settings.slot().to_owned()),
+                found => Discord::OtherServer { recorded, found },
+            })
+        };
+        discord.await.map_or(error, Into::into)
+    }
+
     /// The publication's OID, as far as it can be told now: one that was made again is a gap.
     async fn check_publication(&self, client: &tokio_postgres::Client) -> Result<(), PipelineError> {
         let settings = &self.context.settings;
@@ -248,17 +339,14 @@ impl SourceTask {
     ) -> Result<(), PipelineError> {
         if let Some(session) = &self.session {
             let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-            let epoch = SourceRecord::epoch(&client, self.context.name()).await?;
-            let same = session.epoch == epoch
-                && session.system_identifier == identity.system_identifier
-                && session.timeline == identity.timeline
-                && !session.over.is_cancelled();
-            if same {
-                check_slot(confirmed_flush_lsn, *session.persisted.borrow())?;
-                check_server(identity, session.progress.read_point().flush_lsn)?;
+            let record = SourceRecord::read(&client, self.context.name()).await?;
+            self.from_record = !session.fits(&record, identity, confirmed_flush_lsn);
+            if !self.from_record {
                 return Ok(());
             }
+            info!(source = self.context.name(), "what is in memory does not fit: begins anew from the record");
         }
+        self.from_record = true;
         self.session = None;
         self.backlog = Backlog::default();
         let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
@@ -314,13 +402,15 @@ impl SourceTask {
             known.cancel();
         }
         session.fence.set_connected(true);
-        context.readiness.set(context.name(), SourceState::Streaming);
-        info!(source = context.name(), slot = context.settings.slot(), resume = %session.progress.read_point().position.commit_lsn, "streaming");
+        let at = session.progress.read_point().position.commit_lsn;
+        let stuck = session.progress.stuck().map(|stuck| stuck.commit_lsn).filter(|commit_lsn| *commit_lsn >= at);
         if self.streamed {
             counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
         }
         self.streamed = true;
-        self.said = None;
+        if stuck.is_none() {
+            self.said = None;
+        }
         let mut upkeep = Upkeep {
             settings: &context.settings,
             catalog: &context.catalog,
@@ -349,6 +439,7 @@ impl SourceTask {
             () = feedback.lost() => Err(SourceError::Ended.into()),
             ended = intake.run(&mut stream) => ended,
             error = acknowledge(session, &known, &feedback) => Err(error),
+            never = tell_streaming(context, session, stuck) => match never {},
             error = stay_asynchronous(&sentinel) => Err(error),
             error = upkeep.run() => Err(error),
         };
@@ -375,6 +466,25 @@ impl SourceTask {
         }
         info!(source = context.name(), "stopped");
         Ok(())
+    }
+}
+
+/// Says that the source streams: at once, or when it is past the transaction that could not be sent.
+async fn tell_streaming(context: &SourceContext, session: &Session, stuck: Option<Lsn>) -> Infallible {
+    let at = || session.progress.read_point().position.commit_lsn;
+    while stuck.is_some_and(|stuck| at() <= stuck) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    context.readiness.set(context.name(), SourceState::Streaming);
+    info!(source = context.name(), slot = context.settings.slot(), resume = %at(), "streaming");
+    std::future::pending().await
+}
+
+/// Returns when the session, where there is one, is over.
+async fn over(session: Option<&Session>) {
+    match session {
+        Some(session) => session.over.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -76,7 +76,9 @@ mod tests {
             system_identifier: 1,
             commit_lsn: Lsn::new(100),
             flush_lsn: Lsn::new(100),
+            next_index: 0,
             refused: None,
+            stuck: None,
         }
     }
 

@@ -75,6 +75,27 @@ pub enum SetupError {
         #[source]
         discord: Discord,
     },
+    /// Only what a daemon has found that the server cannot send is ever skipped.
+    #[error("no source stands still at a transaction of commit {commit_lsn}")]
+    NotStuck {
+        /// As asked for.
+        commit_lsn: Lsn,
+        /// Where sources do stand still.
+        others: Vec<Lsn>,
+    },
+    /// What comes before a transaction must not be skipped with it.
+    #[error(
+        "changes of source {name} before the transaction of commit {commit_lsn} are not settled yet (the checkpoint is at \
+         {checkpoint}): they would be lost with it"
+    )]
+    Unsettled {
+        /// The source.
+        name: String,
+        /// The transaction to be skipped.
+        commit_lsn: Lsn,
+        /// How far everything is settled.
+        checkpoint: Lsn,
+    },
     /// A slot is taken on only where every transaction that is older than the publication has ended.
     #[error("transactions that are older than the publication are still open, so the slot can't be adopted yet")]
     OpenTransactions,
@@ -136,7 +157,8 @@ pub enum Discord {
     SlotLost(String),
     /// The catalog is older than the slot: it was restored.
     #[error(
-        "the replication slot is at {slot}, ahead of the checkpoint at {checkpoint}: the catalog is older than the slot"
+        "the replication slot is at {slot}, ahead of the checkpoint at {checkpoint}: the catalog is older than the slot, or the \
+         slot was made again; changes between the two may be lost"
     )]
     SlotAhead {
         /// The slot's confirmed position.
@@ -212,6 +234,15 @@ impl SetupError {
             Self::NotSetUp(_) | Self::PublicationMissing { .. } => "run `webhookdb setup`".to_owned(),
             Self::PublicationUnfit { .. } => "name another publication in the config; setup makes it".to_owned(),
             Self::Discord { discord, .. } => discord.hint().to_owned(),
+            Self::NotStuck { others, .. } => match others.as_slice() {
+                [] => "run `webhookdb serve`: it says which transaction the server cannot send, if there is one".to_owned(),
+                [other, ..] => format!("`webhookdb status` shows where: was `--skip-transaction {other}` meant?"),
+            },
+            Self::Unsettled { .. } => {
+                "run `webhookdb serve`, which delivers them or stores what cannot be delivered yet; skip when `webhookdb status` \
+                 shows the checkpoint there"
+                    .to_owned()
+            }
             Self::OpenTransactions => "end them, or wait, and run the command again".to_owned(),
             Self::Unpublishable { reason, .. } => reason.hint().to_owned(),
             Self::MayNotPublish { statements, .. } => {

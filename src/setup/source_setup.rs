@@ -49,6 +49,7 @@ impl SourceSetup<'_> {
         let publication = publication::publication_state(&source, self.settings.publication()).await?;
         let found = Found { system_identifier: system.system_identifier, publication, slot };
         let discord = self.assess(&found, &facts.database).await?;
+        self.tell_stuck(report).await?;
         let publication_oid = self.publication(&source, &found, report).await?;
         let failed = self.tables(&source, discord.as_ref(), report).await?;
         let beginning = self.beginning(publication_oid, &system);
@@ -87,6 +88,15 @@ impl SourceSetup<'_> {
             Some(slot) if slot.active_pid.is_some() => slot.check(database).map(|()| discord).map_err(Into::into),
             _ => Ok(discord),
         }
+    }
+
+    async fn tell_stuck(&self, report: Report<'_>) -> Result<(), SetupError> {
+        let record = sources::find(self.catalog, self.settings.name()).await?;
+        if let Some(stuck) = record.and_then(|record| record.stuck) {
+            let remedy = format!("webhookdb setup --skip-transaction {}, which records the gap", stuck.commit_lsn);
+            report(Note::hazard(stuck.because, remedy));
+        }
+        Ok(())
     }
 
     fn refuse(&self, discord: Option<Discord>) -> Result<Option<Discord>, SetupError> {

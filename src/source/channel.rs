@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::SourceError;
 use super::framing::{Framer, Wire};
+use crate::model::Lsn;
 use crate::postgres::{PostgresError, ServerError, Stream};
 
 /// The reading half.
@@ -61,6 +62,19 @@ pub(super) fn tag(frame: &Bytes) -> u8 {
 /// The error that an ErrorResponse tells of.
 pub(super) fn server_error(body: &backend::ErrorResponseBody) -> ServerError {
     read_fields(body.fields())
+}
+
+/// The position in the log that an error's context tells where an output plugin was at work: `…, associated LSN 0/16B3748`
+/// in whatever language.
+pub(super) fn position_of_error(body: &backend::ErrorResponseBody) -> Option<Lsn> {
+    let mut fields = body.fields();
+    while let Ok(Some(field)) = fields.next() {
+        if field.type_() == b'W' {
+            let context = String::from_utf8_lossy(field.value_bytes()).into_owned();
+            return context.split(|c: char| !(c.is_ascii_hexdigit() || c == '/')).find_map(|word| word.parse().ok());
+        }
+    }
+    None
 }
 
 /// What a NoticeResponse tells of.

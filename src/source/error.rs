@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use super::slot::Invalidation;
+use crate::model::Lsn;
 use crate::postgres::{PostgresError, ServerError};
 
 /// Why a source is not streaming.
@@ -106,6 +107,18 @@ pub enum SourceError {
         #[source]
         source: Box<ServerError>,
     },
+    /// The server fails at a change itself, each time that it is to send it: what Postgres cannot put into words (a value
+    /// whose text is longer than 1 GB), or log that it cannot read.
+    #[error("the server cannot send {}", unsent(*commit_lsn, *change_lsn))]
+    CannotSend {
+        /// The commit LSN of the transaction, where its BEGIN was read.
+        commit_lsn: Option<Lsn>,
+        /// The change's own position, where the server said it.
+        change_lsn: Option<Lsn>,
+        /// What the server said.
+        #[source]
+        source: Box<ServerError>,
+    },
     /// Applications' commits would wait for us.
     #[error("synchronous_standby_names ({names}) makes this daemon a synchronous standby")]
     SynchronousStandby {
@@ -169,6 +182,7 @@ impl SourceError {
             | Self::SlotInvalidated { .. }
             | Self::NoFreeSlot(_)
             | Self::PublicationMissing { .. }
+            | Self::CannotSend { .. }
             | Self::SynchronousStandby { .. }
             | Self::Setting { .. } => false,
         }
@@ -186,6 +200,7 @@ impl SourceError {
                 ));
             }
             Self::SlotInvalidated { reason, .. } => return Some(invalidation_hint(reason)),
+            Self::CannotSend { commit_lsn, .. } => return Some(unsent_hint(*commit_lsn)),
             Self::NoFreeWalsender(_) => {
                 "raise max_wal_senders (or max_connections; restart needed), or end replication connections that are not needed"
             }
@@ -235,6 +250,7 @@ impl SourceError {
             | Self::NoFreeWalsender(source)
             | Self::NotReplicating(source)
             | Self::NoFreeSlot(source)
+            | Self::CannotSend { source, .. }
             | Self::PublicationMissing { source, .. } => Some(source.sqlstate()),
             _ => None,
         }
@@ -254,12 +270,29 @@ impl SourceError {
         }
     }
 
-    /// What an error means while the log is streamed.
-    pub(super) fn while_streaming(error: ServerError, publication: &str) -> Self {
+    /// What an error means while the log is streamed; `position`: what the output plugin was at.
+    pub(super) fn while_streaming(error: ServerError, position: Option<Lsn>, publication: &str) -> Self {
         if *error.sqlstate() == SqlState::UNDEFINED_OBJECT {
             return Self::PublicationMissing { publication: publication.to_owned(), source: Box::new(error) };
         }
+        if position.is_some() && !error.is_retryable() {
+            return Self::CannotSend { commit_lsn: None, change_lsn: position, source: Box::new(error) };
+        }
         error.into()
+    }
+
+    /// The same error, known to have come amid the transaction of this commit. The server sends transactions whole: what
+    /// fails there for good is the sending.
+    #[must_use]
+    pub fn amid(self, transaction: Lsn) -> Self {
+        let commit_lsn = Some(transaction);
+        match self {
+            Self::CannotSend { change_lsn, source, .. } => Self::CannotSend { commit_lsn, change_lsn, source },
+            Self::Postgres(PostgresError::Server(error)) if !error.is_retryable() => {
+                Self::CannotSend { commit_lsn, change_lsn: None, source: Box::new(error) }
+            }
+            other => other,
+        }
     }
 
     /// Whether a notice lets the stream go on. Version 18 goes on without a publication that is missing, and leaves its
@@ -284,6 +317,31 @@ impl From<tokio_postgres::Error> for SourceError {
     }
 }
 
+/// What cannot be sent, as far as it is known.
+fn unsent(commit_lsn: Option<Lsn>, change_lsn: Option<Lsn>) -> String {
+    match (commit_lsn, change_lsn) {
+        (Some(commit), Some(change)) => {
+            format!("the transaction of commit {commit}: it fails at the change at {change}")
+        }
+        (Some(commit), None) => format!("the transaction of commit {commit}"),
+        (None, Some(change)) => format!("the change at {change}"),
+        (None, None) => "what comes next in the log".to_owned(),
+    }
+}
+
+fn unsent_hint(commit_lsn: Option<Lsn>) -> String {
+    match commit_lsn {
+        Some(lsn) => format!(
+            "nothing after it can be read before it is passed: `webhookdb setup --skip-transaction {lsn}` gives up what of \
+             this one transaction was not sent, and records the gap"
+        ),
+        None => "nothing after it can be read. Mend on the server what it complains of (a row filter that fails, say), or drop \
+                 the slot and run `webhookdb setup --accept-gap`, which begins anew at the present position and records the \
+                 gap"
+            .to_owned(),
+    }
+}
+
 fn invalidation_hint(reason: &Invalidation) -> String {
     let cause = match reason {
         Invalidation::WalRemoved => "raise max_slot_wal_keep_size, and watch the slot's lag",
@@ -295,4 +353,41 @@ fn invalidation_hint(reason: &Invalidation) -> String {
     format!(
         "changes are lost: run `webhookdb setup --accept-gap`, which records the gap and makes a new slot. Against the next time: {cause}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str) -> ServerError {
+        ServerError::new(SqlState::from_code(code), "said so".to_owned(), None)
+    }
+
+    #[test]
+    fn what_fails_at_a_change_for_good_cannot_be_sent() {
+        let change = Some(Lsn::new(0x10));
+        let streamed = |code, position| SourceError::while_streaming(error(code), position, "p");
+        for code in ["XX000", "54000", "22012"] {
+            let SourceError::CannotSend { commit_lsn: None, change_lsn, .. } = streamed(code, change) else {
+                panic!("{code} can be sent");
+            };
+            assert_eq!(change_lsn, change);
+        }
+        for (code, position) in [("57P01", change), ("53200", change), ("XX000", None)] {
+            assert!(matches!(streamed(code, position), SourceError::Postgres(_)), "{code}");
+        }
+        assert!(matches!(streamed("42704", change), SourceError::PublicationMissing { .. }));
+    }
+
+    #[test]
+    fn amid_a_transaction_the_commit_is_named_and_the_way_past_it() {
+        let commit = Lsn::new(0x20);
+        for found in [SourceError::while_streaming(error("54000"), Some(Lsn::new(0x10)), "p"), error("XX001").into()] {
+            let error = found.amid(commit);
+            assert!(error.to_string().contains("the transaction of commit 0/20"), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("setup --skip-transaction 0/20`")));
+        }
+        assert!(matches!(SourceError::from(error("57P01")).amid(commit), SourceError::Postgres(_)));
+        assert!(matches!(SourceError::Ended.amid(commit), SourceError::Ended));
+    }
 }

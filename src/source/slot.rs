@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::PgLsn;
 
 use super::SourceError;
 use crate::model::Lsn;
@@ -243,6 +244,27 @@ async fn show(client: &Client, expression: &str) -> Result<String, SourceError> 
     Ok(client.query_one(&format!("SELECT ({expression})::text"), &[]).await?.try_get(0)?)
 }
 
+/// Where a slot must be confirmed so that exactly the transaction of this commit, and no later one, is not sent any more:
+/// those are sent whose commit record begins at the slot's position or beyond.
+#[must_use]
+pub const fn after_commit(commit_lsn: Lsn) -> Lsn {
+    Lsn::new(commit_lsn.get() + 1)
+}
+
+/// Moves the slot up, where nobody reads from it, and returns where it is then. Nothing is put into words by that, so it
+/// gets past what cannot be. What the server does not write to disk at once, so that a crash may take it back.
+///
+/// # Errors
+/// Where the slot is in use, or cannot be moved there.
+pub async fn advance(client: &Client, slot: &str, to: Lsn) -> Result<Lsn, SourceError> {
+    let sql = "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance($1, $2)";
+    match client.query_one(sql, &[&slot, &PgLsn::from(to.get())]).await.map_err(PostgresError::from) {
+        Ok(row) => position(&row.try_get::<_, String>(0)?),
+        Err(error) if error.sqlstate() == Some(&SqlState::OBJECT_IN_USE) => Err(in_use(client, slot).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Drops the slot, where nobody reads from it.
 ///
 /// # Errors
@@ -254,15 +276,16 @@ pub async fn drop(client: &Client, slot: &str) -> Result<(), SourceError> {
         Err(error) if error.sqlstate() == Some(&SqlState::UNDEFINED_OBJECT) => {
             Err(SourceError::SlotMissing { slot: slot.to_owned() })
         }
-        Err(error) if error.sqlstate() == Some(&SqlState::OBJECT_IN_USE) => {
-            let state = SlotState::read(client, slot).await?;
-            let holder = state
-                .active_pid
-                .map_or_else(|| "a process that has just let it go".to_owned(), |pid| state.holder_of(pid));
-            Err(SourceError::SlotActive { slot: slot.to_owned(), holder })
-        }
+        Err(error) if error.sqlstate() == Some(&SqlState::OBJECT_IN_USE) => Err(in_use(client, slot).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn in_use(client: &Client, slot: &str) -> Result<SourceError, SourceError> {
+    let state = SlotState::read(client, slot).await?;
+    let holder =
+        state.active_pid.map_or_else(|| "a process that has just let it go".to_owned(), |pid| state.holder_of(pid));
+    Ok(SourceError::SlotActive { slot: slot.to_owned(), holder })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use postgres_protocol::message::backend::Message;
 use tracing::debug;
 
-use super::channel::{Reader, log_notice, parse, server_error, server_notice, tag};
+use super::channel::{Reader, log_notice, parse, position_of_error, server_error, server_notice, tag};
 use super::frame::CopyData;
 use super::framing::{COPY_DATA, Wire};
 use super::progress::Progress;
@@ -68,7 +68,10 @@ impl ReplicationStream {
             return self.copy_data(CopyData::parse(message)?).map(Some);
         }
         match parse(&message)? {
-            Message::ErrorResponse(body) => Err(SourceError::while_streaming(server_error(&body), &self.publication)),
+            Message::ErrorResponse(body) => {
+                let (error, position) = (server_error(&body), position_of_error(&body));
+                Err(SourceError::while_streaming(error, position, &self.publication))
+            }
             Message::CopyDone | Message::CommandComplete(_) | Message::ReadyForQuery(_) => Err(SourceError::Ended),
             Message::NoticeResponse(body) => {
                 SourceError::check_notice(server_notice(&body), &self.publication)?;
