@@ -16,4 +16,5 @@ mod recovery;
 mod replication;
 mod setup;
 mod startup_errors;
+mod torture;
 mod types;
