@@ -42,6 +42,12 @@ impl SubscriptionState {
         }
     }
 
+    /// Whether nothing is sent in it.
+    #[must_use]
+    pub const fn is_halted(self) -> bool {
+        matches!(self, Self::Paused | Self::Deactivated)
+    }
+
     /// The state of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! What is owed and could not go yet, in Postgres: written in batches under the source's epoch, paged back in order.
 
+pub mod attempt_log;
 mod operation;
 mod reader;
 mod store;

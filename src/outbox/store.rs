@@ -1,13 +1,14 @@
 //! A batch of operations in one transaction, under the source's epoch.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Transaction};
 
-use super::{Operation, Stored};
-use crate::model::{Event, RowKeys};
+use super::{Operation, Stored, attempt_log};
+use crate::model::{AttemptRecord, Event, RowKeys};
 use crate::postgres::PostgresError;
 
 /// Why the outbox could not be written or read.
@@ -172,47 +173,65 @@ fn array_text(keys: &RowKeys) -> Option<String> {
     Some(format!("{{{}}}", keys.join(",")))
 }
 
+/// Failed attempts, column by column.
+#[derive(Default)]
+struct AttemptColumns<'a> {
+    subscriptions: Vec<i64>,
+    events: Vec<&'a str>,
+    attempts: Vec<i32>,
+    waits: Vec<f64>,
+    ages: Vec<f64>,
+    errors: Vec<&'a str>,
+    logs: Vec<String>,
+}
+
+impl<'a> AttemptColumns<'a> {
+    fn push(&mut self, subscription: i64, event_id: &'a str, age: Duration, record: &'a AttemptRecord) {
+        self.subscriptions.push(subscription);
+        self.events.push(event_id);
+        self.attempts.push(record.attempt.cast_signed());
+        self.ages.push(age.as_secs_f64());
+        self.errors.push(&record.reason);
+        self.logs.push(attempt_log::entry(record, false));
+    }
+}
+
 async fn reschedule(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
-    let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut waits, mut ages, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen = HashSet::new();
+    let mut column = AttemptColumns::default();
+    let mut places = HashMap::new();
     // The last word on a row counts: an UPDATE that finds two takes either.
     for operation in batch.iter().rev() {
-        if let Operation::Reschedule { subscription, event_id, attempts: number, wait, age, error } = operation
-            && seen.insert((subscription, event_id))
-        {
-            subscriptions.push(*subscription);
-            events.push(event_id.as_str());
-            attempts.push(number.cast_signed());
-            waits.push(wait.as_secs_f64());
-            ages.push(age.as_secs_f64());
-            errors.push(error.as_str());
+        let Operation::Reschedule { subscription, event_id, wait, age, record } = operation else { continue };
+        match places.entry((subscription, event_id)) {
+            Entry::Vacant(place) => {
+                place.insert(column.events.len());
+                column.push(*subscription, event_id, *age, record);
+                column.waits.push(wait.as_secs_f64());
+            }
+            Entry::Occupied(place) => attempt_log::prepend(&mut column.logs[*place.get()], record),
         }
     }
-    if events.is_empty() {
+    if column.events.is_empty() {
         return Ok(());
     }
+    let AttemptColumns { subscriptions, events, attempts, waits, ages, errors, logs } = &column;
     let statement = include_str!("../../sql/outbox/reschedule.sql");
-    execute(transaction, statement, &[&subscriptions, &events, &attempts, &waits, &ages, &errors]).await
+    execute(transaction, statement, &[subscriptions, events, attempts, waits, ages, errors, logs]).await
 }
 
 async fn fail(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
-    let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut ages, mut errors) = (Vec::new(), Vec::new());
+    let mut column = AttemptColumns::default();
     for operation in batch {
-        if let Operation::Failed { subscription, event_id, attempts: number, age, error } = operation {
-            subscriptions.push(*subscription);
-            events.push(event_id.as_str());
-            attempts.push(number.cast_signed());
-            ages.push(age.as_secs_f64());
-            errors.push(error.as_str());
+        if let Operation::Failed { subscription, event_id, age, record } = operation {
+            column.push(*subscription, event_id, *age, record);
         }
     }
-    if events.is_empty() {
+    if column.events.is_empty() {
         return Ok(());
     }
+    let AttemptColumns { subscriptions, events, attempts, ages, errors, logs, .. } = &column;
     let statement = include_str!("../../sql/outbox/fail.sql");
-    execute(transaction, statement, &[&subscriptions, &events, &attempts, &ages, &errors]).await
+    execute(transaction, statement, &[subscriptions, events, attempts, ages, errors, logs]).await
 }
 
 async fn remove_bodies(transaction: &Transaction<'_>, events: Vec<&str>) -> Result<(), OutboxError> {

@@ -2,13 +2,19 @@
 
 mod catalog_watch;
 mod checkpointer;
+mod deactivation;
+mod endpoint;
 mod error;
 mod fence;
+mod in_flight;
 mod intake;
+mod lane_meters;
 mod lane_task;
 mod lanes;
 mod lease;
+mod outbox_limit;
 mod progress;
+mod read_back;
 mod run;
 mod session;
 mod source_task;

@@ -18,6 +18,7 @@ use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
 use super::progress::Progress;
+use super::read_back::ReadBack;
 use super::source_task::SourceContext;
 use super::stats::Stats;
 use super::tests_asked;
@@ -50,6 +51,7 @@ pub(super) struct Session {
     store: CheckpointStore,
     link: Arc<Link>,
     stats: Arc<Stats>,
+    disable_after: Duration,
     tasks: JoinSet<()>,
 }
 
@@ -100,13 +102,13 @@ impl Session {
             link: link.clone(),
             progress: progress.clone(),
             stats: stats.clone(),
+            disable_after: context.delivery.disable_after(),
             persisted: persist,
             last: point,
             last_at: Instant::now(),
         };
         supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
 
-        let read_back_bytes = lanes::read_back_bytes(&context.delivery);
         let lane_context = LaneContext {
             source_name: context.name().to_owned(),
             poster: context.poster.clone(),
@@ -117,8 +119,11 @@ impl Session {
             stats: stats.clone(),
             limits: lanes::limits(&context.delivery),
             in_flight: context.in_flight.clone(),
-            read_back: Arc::new(Semaphore::new(read_back_bytes)),
-            read_back_bytes,
+            read_back: ReadBack::new(lanes::read_back_bytes(&context.delivery)),
+            max_pending: context.delivery.max_pending(),
+            when_full: context.delivery.when_full(),
+            readiness: context.readiness.clone(),
+            catalog: context.catalog.clone(),
             pressure: pressed,
             stopping: CancellationToken::new(),
             over: over.clone(),
@@ -129,8 +134,8 @@ impl Session {
         );
         let tests = tests_asked::run(context.catalog.clone(), lanes.context(), context.identity.clone());
         supervise(&mut tasks, &over, "test events", tests);
-        let deletions = follow_deletions(context.catalog.clone(), lanes.clone(), facts.clone());
-        supervise(&mut tasks, &over, "deletions", deletions);
+        let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
+        supervise(&mut tasks, &over, "catalog", following);
         let memory_bytes = lanes::intake_bytes(&context.delivery);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
@@ -150,6 +155,7 @@ impl Session {
             store,
             link,
             stats,
+            disable_after: context.delivery.disable_after(),
             tasks,
         })
     }
@@ -190,6 +196,7 @@ impl Session {
             link: self.link.clone(),
             progress: self.progress.clone(),
             stats: self.stats.clone(),
+            disable_after: self.disable_after,
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
@@ -222,8 +229,9 @@ fn supervise(
     });
 }
 
-/// Ends the lanes of deleted subscriptions, and only then says that the revision is respected.
-async fn follow_deletions(
+/// Ends the lanes of deleted subscriptions and tells the others what has become of theirs, and only then says that the
+/// revision is respected.
+async fn follow_catalog(
     catalog: Arc<CatalogWatch>,
     lanes: Arc<Lanes>,
     facts: Arc<LeaseFacts>,
@@ -239,6 +247,8 @@ async fn follow_deletions(
         for id in lanes.subscriptions().into_iter().chain(marked).filter(deleted) {
             lanes.close(id).await;
         }
+        let served = loaded.index.subscriptions().filter(|subscription| !deleted(&subscription.id));
+        futures_util::future::join_all(served.map(|subscription| lanes.update(subscription))).await;
         facts.set_revision(loaded.index.revision);
         if changes.changed().await.is_err() {
             return Ok(());

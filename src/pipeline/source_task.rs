@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
+use super::in_flight::InFlight;
 use super::intake::{Backlog, Intake};
 use super::lease::Identity;
 use super::session::Session;
@@ -50,7 +50,7 @@ pub(super) struct SourceContext {
     pub(super) catalog: Arc<CatalogWatch>,
     pub(super) identity: Identity,
     pub(super) poster: Poster,
-    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) in_flight: InFlight,
     pub(super) readiness: Readiness,
     pub(super) stop: CancellationToken,
 }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
-use super::lane_task::Endpoint;
+use super::endpoint::Endpoint;
 use super::lanes::LaneContext;
 use super::lease::Identity;
 use crate::catalog::test_requests::{self, TestAnswer, TestRequest};
@@ -64,7 +64,7 @@ async fn send(catalog: &CatalogWatch, context: &LaneContext, subscription: i64) 
     };
     let (event_id, body) = test_body(organization, integration);
     let endpoint = Endpoint::new(subscription.clone()).map_err(|error| error.to_string())?;
-    let outcome = endpoint.post(context, &event_id, AttemptKind::Test, body.into()).await;
+    let outcome = endpoint.post(&context.poster, &event_id, AttemptKind::Test, body.into()).await;
     info!(subscription = %subscription.opaque_id, delivered = outcome.is_ok(), "a test event was sent");
     outcome.map_err(|failure| failure.reason)
 }
