@@ -18,6 +18,7 @@ use super::Signer;
 use super::guard::{GuardError, GuardedConnector, NetworkGuard};
 use super::tls;
 use crate::config::DeliverySettings;
+use crate::model::AttemptRecord;
 
 /// Why no endpoint at all could be reached.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +103,22 @@ pub struct Failure {
     pub reason: String,
     /// What the endpoint answered, where it did.
     pub answer: Option<Answer>,
+}
+
+impl Failure {
+    /// As it is recorded: of the attempt of this number, begun then, that took so long.
+    #[must_use]
+    pub fn record(&self, attempt: u32, at: SystemTime, took: Duration) -> AttemptRecord {
+        AttemptRecord {
+            attempt,
+            at,
+            outcome: self.kind.label(),
+            status: self.answer.as_ref().map(|answer| answer.status),
+            took,
+            reason: self.reason.clone(),
+            answer: self.answer.as_ref().map(|answer| answer.text.clone()),
+        }
+    }
 }
 
 /// An endpoint's answer that is no success.

@@ -48,6 +48,15 @@ pub enum Operation {
         /// The last attempt; its number is that of all there were.
         record: AttemptRecord,
     },
+    /// An attempt was made by hand: what is said about the automatic ones stays as it is.
+    TriedByHand {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change's id.
+        event_id: String,
+        /// None: it was accepted, and is no failure any more where it was one.
+        failed: Option<AttemptRecord>,
+    },
 }
 
 /// A row that a [`Operation::Store`] made.

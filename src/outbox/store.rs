@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Transaction};
 
-use super::{Operation, Stored, attempt_log};
+use super::{Operation, Stored, attempt_log, by_hand};
 use crate::model::{AttemptRecord, Event, RowKeys};
 use crate::postgres::PostgresError;
 
@@ -60,20 +60,38 @@ impl OutboxStore {
         reschedule(&transaction, batch).await?;
         fail(&transaction, batch).await?;
         self.deliver(&transaction, batch).await?;
+        by_hand::record(&transaction, batch).await?;
         transaction.commit().await?;
         Ok(stored)
     }
 
-    /// Removes marks that are of no more use and failures that were kept for `retention`.
+    /// Removes marks that are of no more use, and what was kept for `retention`: failures, and what subscriptions were owed when
+    /// they were deactivated.
     ///
     /// # Errors
     /// Where the epoch is stale, or the database fails.
     pub async fn clean(&self, client: &mut Client, retention: Duration) -> Result<(), OutboxError> {
         let transaction = self.begin(client).await?;
         let statement = include_str!("../../sql/outbox/clean.sql");
-        let events = transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?;
+        let mut events = transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?;
+        let statement = include_str!("../../sql/outbox/clean_deactivated.sql");
+        events.extend(transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?);
         remove_bodies(&transaction, events.iter().map(|row| row.get(0)).collect()).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Removes bodies that nothing refers to any more; returns how many.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn sweep(&self, client: &mut Client) -> Result<u64, OutboxError> {
+        let transaction = client.transaction().await?;
+        // No writer of any source may be about to refer to one that is there.
+        let statement = "SELECT name FROM notifications.sources ORDER BY name FOR UPDATE";
+        transaction.execute(statement, &[]).await?;
+        let swept = transaction.execute(include_str!("../../sql/outbox/sweep_bodies.sql"), &[]).await?;
+        transaction.commit().await?;
+        Ok(swept)
     }
 
     /// Forgets everything of a subscription that was deleted.

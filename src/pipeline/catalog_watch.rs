@@ -36,7 +36,7 @@ pub(super) struct CatalogWatch {
     loaded: ArcSwap<Loaded>,
     loading: Mutex<()>,
     changed: watch::Sender<i64>,
-    tests_asked: watch::Sender<u64>,
+    asked: watch::Sender<u64>,
 }
 
 impl CatalogWatch {
@@ -49,7 +49,7 @@ impl CatalogWatch {
             loaded: ArcSwap::default(),
             loading: Mutex::new(()),
             changed: watch::Sender::new(0),
-            tests_asked: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
         }
     }
 
@@ -66,9 +66,9 @@ impl CatalogWatch {
         self.changed.subscribe()
     }
 
-    /// Each request for a test event is told, and each poll, in case one was not heard.
-    pub(super) fn tests_asked(&self) -> watch::Receiver<u64> {
-        self.tests_asked.subscribe()
+    /// Each request for a test event or a retry is told, and each poll, in case one was not heard.
+    pub(super) fn asked(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
     }
 
     /// Loads the catalog as it is now.
@@ -114,7 +114,7 @@ impl CatalogWatch {
         if message.payload() == CATALOG_CHANGED {
             self.reload().await?;
         } else {
-            self.tests_asked.send_modify(|count| *count += 1);
+            self.asked.send_modify(|count| *count += 1);
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl CatalogWatch {
     /// The full load is cheap beside what it may have missed; the listening session shows that it still lives.
     async fn poll(&self, client: &Client) -> Result<(), PipelineError> {
         client.batch_execute("").await?;
-        self.tests_asked.send_modify(|count| *count += 1);
+        self.asked.send_modify(|count| *count += 1);
         self.reload().await?;
         Ok(())
     }

@@ -15,9 +15,10 @@ use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Task, read_body, read_page};
+use super::storm::Storm;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Ack, Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start, Write};
-use crate::model::{AttemptRecord, Body, Event, Subscription};
+use crate::model::{Body, Event, Subscription};
 use crate::outbox::{Operation, Stored, WriterClosed};
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
@@ -65,6 +66,7 @@ pub(super) struct LaneTask {
     /// Whether the endpoint's last answer was an acceptance.
     trusted: bool,
     limit: OutboxLimit,
+    storm: Storm,
     pressure: watch::Receiver<u64>,
     meters: LaneMeters,
 }
@@ -87,6 +89,7 @@ impl LaneTask {
             pressure: context.pressure.clone(),
             meters: LaneMeters::new(&subscription),
             limit: OutboxLimit::new(&context, &subscription),
+            storm: Storm::new(Instant::now()),
             endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
             attempts: FuturesUnordered::new(),
@@ -225,14 +228,16 @@ impl LaneTask {
         }
     }
 
-    fn tell(&self, landed: &Landed, failure: &Failure, finished: &Finished) {
+    fn tell(&mut self, landed: &Landed, failure: &Failure, finished: &Finished) {
         let subscription = self.endpoint.subscription.opaque_id;
         let Landed { event, attempt, .. } = landed;
         let (source, lsn, index) = (&self.context.source_name, event.position.commit_lsn, event.position.index);
         let (table, event, reason) = (event.relation_oid, &event.id, &failure.reason);
         match finished {
             Finished::Retry { wait } => {
-                info!(%subscription, %source, table, %lsn, index, event, attempt, reason, retry_in = ?wait, "an attempt failed");
+                let Some(untold) = self.storm.admits(Instant::now()) else { return };
+                info!(%subscription, %source, table, %lsn, index, event, attempt, reason, retry_in = ?wait, untold,
+                    "an attempt failed");
             }
             Finished::GivenUp => {
                 warn!(%subscription, %source, table, %lsn, index, event, attempt, reason, "a notification was given up");
@@ -342,17 +347,8 @@ impl LaneTask {
 }
 
 fn setback(landed: &Landed, failure: &Failure) -> Setback {
-    let answer = failure.answer.as_ref();
-    let record = AttemptRecord {
-        attempt: landed.attempt,
-        at: landed.begun_at,
-        outcome: failure.kind.label(),
-        status: answer.map(|answer| answer.status),
-        took: landed.took,
-        reason: failure.reason.clone(),
-        answer: answer.map(|answer| answer.text.clone()),
-    };
-    Setback { record, asked: answer.and_then(|answer| answer.retry_after) }
+    let record = failure.record(landed.attempt, landed.begun_at, landed.took);
+    Setback { record, asked: failure.answer.as_ref().and_then(|answer| answer.retry_after) }
 }
 
 /// Waits for a task that may not be there, and removes it once it is done; cancel-safe.

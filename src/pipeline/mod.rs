@@ -1,5 +1,6 @@
 //! The only room that knows every stage: it wires them, supervises them and drains them.
 
+mod asked;
 mod catalog_watch;
 mod checkpointer;
 mod deactivation;
@@ -15,10 +16,12 @@ mod lease;
 mod outbox_limit;
 mod progress;
 mod read_back;
+mod retries_asked;
 mod run;
 mod session;
 mod source_task;
 mod stats;
+mod storm;
 mod tests_asked;
 mod upkeep;
 

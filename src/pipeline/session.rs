@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::PipelineError;
+use super::asked::Asked;
 use super::catalog_watch::CatalogWatch;
 use super::checkpointer::Checkpointer;
 use super::fence::Fence;
@@ -19,9 +20,10 @@ use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
 use super::progress::Progress;
 use super::read_back::ReadBack;
+use super::retries_asked::RetriesAsked;
 use super::source_task::SourceContext;
 use super::stats::Stats;
-use super::tests_asked;
+use super::tests_asked::TestsAsked;
 use crate::checkpoint::{CheckpointStore, ResumePoint, SourceRecord};
 use crate::model::{Lsn, SubscriptionState};
 use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
@@ -132,8 +134,13 @@ impl Session {
         lanes.resume(
             loaded.index.subscriptions().filter(|subscription| subscription.state != SubscriptionState::Deleted),
         );
-        let tests = tests_asked::run(context.catalog.clone(), lanes.context(), context.identity.clone());
-        supervise(&mut tasks, &over, "test events", tests);
+        let asked = Asked {
+            catalog: context.catalog.clone(),
+            context: lanes.context(),
+            daemon: context.identity.daemon.clone(),
+        };
+        supervise(&mut tasks, &over, "test events", asked.clone().serve(TestsAsked));
+        supervise(&mut tasks, &over, "retries by hand", asked.serve(RetriesAsked::new()));
         let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
         supervise(&mut tasks, &over, "catalog", following);
         let memory_bytes = lanes::intake_bytes(&context.delivery);
