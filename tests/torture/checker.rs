@@ -152,9 +152,10 @@ impl<'a> Subscription<'a> {
             {
                 let when = accepted.map(|accepted| accepted.number);
                 findings.out_of_order.push(format!(
-                    "{} came as {id}, request {}, before {} was accepted ({when:?})",
+                    "{} came as {id}, request {} at {}, before {} was accepted ({when:?})",
                     self.about(place),
                     seen.first_request,
+                    humantime::format_rfc3339_micros(seen.first_at),
                     self.about(*before)
                 ));
             }

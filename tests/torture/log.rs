@@ -1,7 +1,7 @@
 //! What the subscribers got, in the order in which they decided.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -46,6 +46,8 @@ pub(super) struct Seen {
     pub(super) hash: u64,
     pub(super) requests: u64,
     pub(super) first_request: u64,
+    /// For whoever reads the daemons' logs beside it.
+    pub(super) first_at: SystemTime,
     pub(super) last_at: Instant,
     pub(super) accepted: Vec<Acceptance>,
 }
@@ -113,6 +115,7 @@ impl Log {
             hash,
             requests: 0,
             first_request: number,
+            first_at: SystemTime::now(),
             last_at: at,
             accepted: Vec::new(),
         });
