@@ -24,4 +24,5 @@ mod startup_errors;
 mod staying_connected;
 mod stopping;
 mod two_daemons;
+mod torture;
 mod types;

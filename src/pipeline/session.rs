@@ -77,6 +77,7 @@ impl Session {
             epoch: record.epoch,
             identity: context.identity.clone(),
             link: Arc::new(Link::new(context.catalog_url().clone(), "webhookdb-notifications lease")),
+            catalog: context.catalog.clone(),
             fence: fence.clone(),
             facts: facts.clone(),
         });
