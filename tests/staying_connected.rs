@@ -17,6 +17,7 @@ async fn an_endpoint_that_hangs_for_five_times_wal_sender_timeout_costs_no_conne
     database
         .execute(&format!("ALTER DATABASE {} SET wal_sender_timeout = '{WAL_SENDER_TIMEOUT}'", database.name()))
         .await;
+    const ROWS: i64 = 3_000;
     let site =
         Site::in_database(database, |config| config.set("delivery.memory", "1MiB").set("delivery.timeout", "60s"))
             .await;
@@ -29,7 +30,7 @@ async fn an_endpoint_that_hangs_for_five_times_wal_sender_timeout_costs_no_conne
     // More than the memory takes, and the outbox cannot be written: nothing is read any more.
     let locked = site.database.connect().await;
     locked.batch_execute("BEGIN; LOCK TABLE notifications.outbox IN SHARE MODE").await.expect("the lock");
-    backfill_charges(site.database.client(), 1..=10_000).await;
+    backfill_charges(site.database.client(), 1..=ROWS).await;
     receiver.wait_for(1).await;
     daemon.wait_for_metric("memory_bytes", &[], 0.7 * 1024.0 * 1024.0).await;
     let began = site.database.text("SELECT clock_timestamp()::text").await.expect("a time");
@@ -39,9 +40,9 @@ async fn an_endpoint_that_hangs_for_five_times_wal_sender_timeout_costs_no_conne
     assert_eq!(walsender(&site).await.as_ref(), Some(&before), "{}", daemon.log());
     locked.batch_execute("ROLLBACK").await.expect("the lock is given up");
     gate.open();
-    receiver.wait_for_distinct(10_000).await;
+    receiver.wait_for_distinct(ROWS as usize).await;
     assert_eq!(walsender(&site).await, Some(before));
-    assert_eq!(receiver.count(), 10_000);
+    assert_eq!(receiver.count(), ROWS as usize);
 }
 
 /// The process that serves the slot.

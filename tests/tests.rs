@@ -23,6 +23,6 @@ mod skip;
 mod startup_errors;
 mod staying_connected;
 mod stopping;
-mod two_daemons;
 mod torture;
+mod two_daemons;
 mod types;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::{PATIENCE, POLL};
 
@@ -22,6 +23,8 @@ use super::{PATIENCE, POLL};
 pub(crate) struct Daemon {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Ends when all of the log is here.
+    logging: JoinHandle<()>,
     address: String,
 }
 
@@ -32,9 +35,9 @@ impl Daemon {
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::new(Mutex::new(String::new()));
         let (listening, address) = oneshot::channel();
-        tokio::spawn(drain(stderr, Arc::clone(&log), listening));
+        let logging = tokio::spawn(drain(stderr, Arc::clone(&log), listening));
         match tokio::time::timeout(PATIENCE, address).await {
-            Ok(Ok(address)) => Self { child, log, address },
+            Ok(Ok(address)) => Self { child, log, logging, address },
             _ => panic!("serve did not say where it listens:\n{}", text(&log)),
         }
     }
@@ -163,7 +166,10 @@ impl Daemon {
     /// Waits until it ends by itself.
     pub(crate) async fn exited(&mut self) -> ExitStatus {
         match tokio::time::timeout(PATIENCE, self.child.wait()).await {
-            Ok(status) => status.expect("the process ends"),
+            Ok(status) => {
+                (&mut self.logging).await.expect("the log is read");
+                status.expect("the process ends")
+            }
             Err(_) => panic!("still running after {PATIENCE:?}"),
         }
     }
