@@ -59,19 +59,29 @@ async fn wait_until_it_stands_by(standby: &Daemon) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_active_one_stopped_and_continued_writes_nothing_and_sends_nothing_more() {
     let database = TestDatabase::create("sigstop").await;
-    the_active_one_is_stopped_and_continued(database, None).await;
+    the_active_one_is_stopped_and_continued(database, None, WAL_SENDER_TIMEOUT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_active_one_stopped_and_continued_beside_a_catalog_in_another_database() {
     let (catalog, database) = tokio::join!(TestDatabase::create("sigstop_cat"), TestDatabase::create("sigstop_src"));
-    the_active_one_is_stopped_and_continued(database, Some(catalog)).await;
+    the_active_one_is_stopped_and_continued(database, Some(catalog), WAL_SENDER_TIMEOUT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_active_one_stopped_at_a_server_that_never_gives_its_connection_up() {
+    let database = TestDatabase::create("sigstop_for_ever").await;
+    the_active_one_is_stopped_and_continued(database, None, Duration::ZERO).await;
 }
 
 /// Each daemon logs in under a role of its own, so that the catalog itself can tell who wrote what.
-async fn the_active_one_is_stopped_and_continued(database: TestDatabase, catalog: Option<TestDatabase>) {
+async fn the_active_one_is_stopped_and_continued(
+    database: TestDatabase,
+    catalog: Option<TestDatabase>,
+    wal_sender_timeout: Duration,
+) {
     let limit =
-        format!("ALTER DATABASE {} SET wal_sender_timeout = '{}ms'", database.name(), WAL_SENDER_TIMEOUT.as_millis());
+        format!("ALTER DATABASE {} SET wal_sender_timeout = '{}ms'", database.name(), wal_sender_timeout.as_millis());
     database.execute(&limit).await;
     let site = match &catalog {
         Some(catalog) => Site::with_catalog_at(database, &catalog.url(), |config| config).await,
@@ -108,7 +118,7 @@ async fn the_active_one_is_stopped_and_continued(database: TestDatabase, catalog
     backfill_charges(site.database.client(), 21..=40).await;
     standby.wait_until_ready().await;
     println!(
-        "SIGSTOP of the active one, until the standby streams at wal_sender_timeout = {WAL_SENDER_TIMEOUT:?}: {:?}",
+        "SIGSTOP of the active one, until the standby streams at wal_sender_timeout = {wal_sender_timeout:?}: {:?}",
         stopped.elapsed()
     );
     well.wait_for_distinct(40).await;

@@ -20,6 +20,7 @@ mod retries_asked;
 mod run;
 mod session;
 mod source_task;
+mod stale_holder;
 mod stats;
 mod storm;
 mod tests_asked;

@@ -85,6 +85,10 @@ impl Session {
         let loaded = context.catalog.reload().await?;
         facts.set_revision(loaded.index.revision);
         lease.renew().await?;
+        let over = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        // What follows may take long: a lease that is not renewed in the meantime is taken for that of a daemon that hangs.
+        supervise(&mut tasks, &over, "lease", lease.clone().keep());
 
         let reader = OutboxReader::new(Arc::new(Link::new(
             context.catalog_url().clone(),
@@ -93,12 +97,9 @@ impl Session {
         let resumed = reader.resume(context.name(), point.position).await?;
         let progress = Arc::new(Progress::new(point.clone()));
         let stats = Arc::new(Stats::default());
-        let over = CancellationToken::new();
-        let mut tasks = JoinSet::new();
         let outbox = OutboxStore::new(context.name().to_owned(), record.epoch);
         let (writer, writing) = OutboxWriter::new(outbox, context.catalog_url().clone(), context.delivery.retention());
         supervise(&mut tasks, &over, "outbox writer", async { writing.await.map_err(Into::into) });
-        supervise(&mut tasks, &over, "lease", lease.clone().keep());
 
         let (pressure, pressed) = watch::channel(0);
         let store = CheckpointStore::new(context.name().to_owned(), record.epoch, timeline);

@@ -15,6 +15,7 @@ use super::in_flight::InFlight;
 use super::intake::{Backlog, Intake};
 use super::lease::Identity;
 use super::session::Session;
+use super::stale_holder::StaleHolder;
 use super::upkeep::Upkeep;
 use crate::admin::metrics::RECONNECTS_TOTAL;
 use crate::admin::{Readiness, SourceState};
@@ -284,6 +285,7 @@ impl SourceTask {
 
     /// Stands by while another daemon reads from the slot.
     async fn wait_for_slot(&mut self, client: &tokio_postgres::Client) -> Result<(), PipelineError> {
+        let mut stale = StaleHolder::default();
         loop {
             let settings = &self.context.settings;
             let slot = SlotState::read(client, settings.slot()).await?;
@@ -292,6 +294,9 @@ impl SourceTask {
                 settled => return Ok(settled?),
             };
             self.lost(&error);
+            if let Some(pid) = slot.active_pid {
+                stale.look(&self.context, client, pid).await;
+            }
             tokio::time::sleep(TAKEOVER_POLL).await;
         }
     }

@@ -14,8 +14,8 @@ use super::channel::{Reader, Writer, log_notice, server_error};
 use crate::config::PostgresUrl;
 use crate::postgres::{PostgresError, dial};
 
-/// The name of our sessions in pg_stat_activity.
-pub(super) const APPLICATION_NAME: &str = "webhookdb-notifications";
+/// The name of the replication connection in pg_stat_activity.
+pub const APPLICATION_NAME: &str = "webhookdb-notifications";
 
 /// The settings that the payload's text depends on, and one more: from version 18 on a mere warning tells of a missing
 /// publication. Startup parameters come before the role's and the database's own settings, so that these change nothing.

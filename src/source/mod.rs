@@ -25,6 +25,7 @@ pub use error::SourceError;
 pub use feedback::Feedback;
 pub use frame::Frame;
 pub use guest::check_not_synchronous;
+pub use login::APPLICATION_NAME;
 pub use sentinel::Sentinel;
 pub use server::ServerFacts;
 pub use slot::{Invalidation, SlotState};
