@@ -4,7 +4,7 @@
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-matrix lint fmt clean ci postgres test-tools compiler
+.PHONY: help build demo test test-matrix torture lint fmt clean ci postgres test-tools compiler
 
 # The supported major versions of Postgres.
 MAJORS ?= 14 15 16 17 18
@@ -30,6 +30,12 @@ test-matrix: compiler test-tools ## Runs the integration tests on every supporte
 	        || failed="$$failed $$major"; \
 	done; \
 	[ -z "$$failed" ] || { echo "error: not everything passed on PostgreSQL$$failed" >&2; exit 1; }
+
+# Optimized, as it is shipped: the bound on memory is meant for that.
+torture: compiler ## Random load under faults for MINUTES=5, by the schedule of SEED (else a random one); prints a summary
+	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
+	TORTURE_MINUTES="$(MINUTES)" TORTURE_SEED="$(SEED)" \
+	$(CARGO) test --release --locked --test tests torture::for_minutes -- --exact --ignored --nocapture
 
 lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-deny and shellcheck
 	$(CARGO) fmt --check

@@ -514,7 +514,7 @@ async fn an_orderly_stop_leaves_no_duplicates_where_one_subscription_had_held_up
     slow.always(gate.then(Reply::OK));
     site.subscribe("stripe_charge_v1", &fast.url("/")).await;
     site.subscribe_organization(&slow.url("/")).await;
-    let daemon = site.serve().await;
+    let mut daemon = site.serve().await;
     let locked = site.database.connect().await;
     locked.batch_execute("BEGIN; LOCK TABLE notifications.outbox IN SHARE ROW EXCLUSIVE MODE").await.expect("the lock");
     backfill_charges(site.database.client(), 1..=ROWS as i64).await;
@@ -530,7 +530,7 @@ async fn an_orderly_stop_leaves_no_duplicates_where_one_subscription_had_held_up
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     locked.batch_execute("ROLLBACK").await.expect("the lock is given up");
     gate.open();
-    assert_eq!(daemon.terminate().await.code(), Some(0));
+    assert_eq!(daemon.exited().await.code(), Some(0));
     let _daemon = site.serve().await;
     fast.wait_for_distinct(ROWS).await;
     slow.wait_for_distinct(ROWS).await;
@@ -543,12 +543,12 @@ async fn a_delete_while_the_daemon_drains_is_confirmed_and_cancels_what_is_in_fl
     let receiver = Receiver::start().await;
     receiver.always(Reply::Hang);
     let id = site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
-    let daemon = site.serve().await;
+    let mut daemon = site.serve().await;
     upsert_charge(site.database.client(), "ch_1", 1, 1).await;
     receiver.wait_for(1).await;
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     let begun = Instant::now();
     site.webhookdb.run(&["notification", "delete", &id]).await.ok();
-    assert_eq!(daemon.terminate().await.code(), Some(0));
+    assert_eq!(daemon.exited().await.code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "the attempt in flight was waited for: {:?}", begun.elapsed());
 }

@@ -405,12 +405,12 @@ async fn a_server_that_would_wait_for_us_at_every_commit_is_left() {
     let watcher = database.connect().await;
     database.execute("INSERT INTO t VALUES (1)").await;
     feedback.acknowledge(next_commit(&mut stream).await);
-    assert!(check_not_synchronous(&watcher, stream.backend_pid()).await.is_ok());
+    assert!(check_not_synchronous(&watcher).await.is_ok());
     database.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
     database.execute("SELECT pg_reload_conf()").await;
     let deadline = Instant::now() + PATIENCE;
     let error = loop {
-        match check_not_synchronous(&watcher, stream.backend_pid()).await {
+        match check_not_synchronous(&watcher).await {
             Ok(_) => assert!(Instant::now() < deadline, "not noticed"),
             Err(error) => break error,
         }

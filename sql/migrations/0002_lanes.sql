@@ -3,7 +3,8 @@
 ALTER TABLE notifications.subscriptions
     ADD COLUMN failing_since timestamptz,   -- the first failure since the last success
     ADD COLUMN halted_at timestamptz,       -- paused or deactivated since then
-    ADD COLUMN halted_because text;         -- in words, for people
+    ADD COLUMN halted_because text,         -- in words, for people
+    ADD COLUMN due_from timestamptz;        -- resumed or enabled then: what is owed counts as due from there on
 
 -- A gap may be one subscription's alone.
 ALTER TABLE notifications.gaps

@@ -1,7 +1,7 @@
--- Per subscription: whether it is owed anything, up to where the log may bring again what is here, and which of that
+-- Per subscription: how many rows it is owed, up to where the log may bring again what is here, and which of that
 -- is resolved.
 SELECT o.subscription,
-    bool_or(o.state = 'owed') AS owes,
+    count(*) FILTER (WHERE o.state = 'owed') AS owed,
     max(o.commit_lsn) FILTER (WHERE (o.commit_lsn, o.index) >= ($2, $3)) AS replay_until,
     coalesce(array_agg(o.event_id) FILTER (WHERE o.state <> 'owed' AND (o.commit_lsn, o.index) >= ($2, $3)), '{}') AS resolved
 FROM notifications.outbox AS o

@@ -1,7 +1,7 @@
 //! Whether the daemon streams, and if not, why not.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -40,14 +40,35 @@ impl Default for SourceState {
     }
 }
 
+/// What helps where one subscription holds back a source.
+const HELD_BACK_HINT: &str =
+    "mend the endpoint, delete the notification, or raise [delivery] max_pending; the log grows until then";
+
 /// The state of every source, shared by all that set it and all that show it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<String, SourceState>>>);
+pub struct Readiness(Arc<Mutex<Sources>>);
+
+#[derive(Debug, Default)]
+struct Sources {
+    states: BTreeMap<String, SourceState>,
+    /// Why nothing is read from a source that streams, by who holds it back.
+    held_back: BTreeMap<(String, String), String>,
+}
 
 impl Readiness {
     /// Sets the state of a source.
     pub fn set(&self, source_name: &str, state: SourceState) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(source_name.to_owned(), state);
+        self.sources().states.insert(source_name.to_owned(), state);
+    }
+
+    /// Says that `who` holds back the reading of a source, and why, or that it does no more.
+    pub fn hold_back(&self, source_name: &str, who: &str, reason: Option<String>) {
+        let key = (source_name.to_owned(), who.to_owned());
+        let mut sources = self.sources();
+        match reason {
+            Some(reason) => sources.held_back.insert(key, reason),
+            None => sources.held_back.remove(&key),
+        };
     }
 
     /// The state of the whole: the worst of its sources.
@@ -59,8 +80,18 @@ impl Readiness {
             SourceState::Waiting { .. } => 2,
             SourceState::Failed { .. } => 3,
         };
-        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states.values().max_by_key(|state| rank(state)).cloned().unwrap_or_default()
+        let sources = self.sources();
+        let worst = sources.states.values().max_by_key(|state| rank(state)).cloned().unwrap_or_default();
+        match sources.held_back.values().next() {
+            Some(reason) if worst == SourceState::Streaming => {
+                SourceState::Waiting { reason: reason.clone(), hint: Some(HELD_BACK_HINT.into()) }
+            }
+            _ => worst,
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,5 +108,10 @@ mod tests {
         readiness.set("b", SourceState::Waiting { reason: "held".into(), hint: None });
         let json = serde_json::to_value(readiness.overall()).unwrap();
         assert_eq!(json, serde_json::json!({"status": "waiting", "reason": "held"}));
+        readiness.set("b", SourceState::Streaming);
+        readiness.hold_back("a", "54ca14e3c55e", Some("full".into()));
+        assert!(matches!(readiness.overall(), SourceState::Waiting { reason, .. } if reason == "full"));
+        readiness.hold_back("a", "54ca14e3c55e", None);
+        assert_eq!(readiness.overall(), SourceState::Streaming);
     }
 }

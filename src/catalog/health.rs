@@ -23,6 +23,12 @@ pub struct SubscriptionHealth {
     pub last_success: Option<SystemTime>,
     /// When the endpoint last failed to.
     pub last_failure: Option<SystemTime>,
+    /// The first failure since the last success.
+    pub failing_since: Option<SystemTime>,
+    /// Paused or deactivated since then.
+    pub halted_at: Option<SystemTime>,
+    /// Why it is paused or deactivated.
+    pub halted_because: Option<String>,
 }
 
 /// Every subscription.
@@ -40,6 +46,9 @@ pub async fn subscriptions(client: &Client) -> Result<Vec<SubscriptionHealth>, C
                 failed: row.try_get("failed")?,
                 last_success: row.try_get("last_success_at")?,
                 last_failure: row.try_get("last_failure_at")?,
+                failing_since: row.try_get("failing_since")?,
+                halted_at: row.try_get("halted_at")?,
+                halted_because: row.try_get("halted_because")?,
             })
         })
         .collect()

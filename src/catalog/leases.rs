@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::CatalogError;
 
 /// A lease that was not renewed for so long, by the database's clock, is not live. A daemon starts
-/// no attempt once its own renewal is older than this: `delete` counts on it.
+/// no attempt once its own renewal is older than this: `delete` and `pause` count on it.
 pub const LIVE_FOR: Duration = Duration::from_secs(3);
 /// How often a wait looks again. A daemon loads a new revision within milliseconds of being told.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

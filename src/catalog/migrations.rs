@@ -13,7 +13,8 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_catalog", sql: include_str!("../../sql/migrations/0001_catalog.sql") },
     Migration { name: "0002_lanes", sql: include_str!("../../sql/migrations/0002_lanes.sql") },
-    Migration { name: "0003_position", sql: include_str!("../../sql/migrations/0003_position.sql") },
+    Migration { name: "0003_manners", sql: include_str!("../../sql/migrations/0003_manners.sql") },
+    Migration { name: "0004_position", sql: include_str!("../../sql/migrations/0004_position.sql") },
 ];
 
 /// Two programs that migrate at once take turns by this advisory lock ("whdb" and a number of our own).

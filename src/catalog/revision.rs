@@ -5,12 +5,14 @@ use tokio_postgres::{Client, Row};
 
 use super::CatalogError;
 
-/// The channel on which daemons hear that the catalog changed or that a test is asked for.
+/// The channel on which daemons hear that the catalog changed, or that a test or a retry is asked for.
 pub const CHANNEL: &str = "webhookdb_notifications";
 /// The payload when the catalog changed.
 pub const CATALOG_CHANGED: &str = "catalog";
 /// The payload when a test is asked for.
 pub const TEST_REQUESTED: &str = "test";
+/// The payload when a retry by hand is asked for.
+pub const RETRY_REQUESTED: &str = "retry";
 
 /// Runs a write: a list of common table expressions of which one is named `written`. One statement is one transaction, so
 /// it can neither be left half done nor mix with what others do on the same connection.

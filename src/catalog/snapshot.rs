@@ -295,11 +295,8 @@ impl TryFrom<SubscriptionItem> for Subscription {
     type Error = Unreadable;
 
     fn try_from(item: SubscriptionItem) -> Result<Self, Unreadable> {
-        let scope = match (item.organization, item.integration) {
-            (Some(key), None) => Scope::Organization(key),
-            (None, Some(opaque_id)) => Scope::Integration(opaque_id),
-            _ => return Err("a subscription is of one organization or of one integration".into()),
-        };
+        let scope = Scope::of(item.organization, item.integration)
+            .ok_or("a subscription is of one organization or of one integration")?;
         let starts = item.starts.unwrap_or_default().into_iter();
         Ok(Self {
             id: item.id,

@@ -91,6 +91,16 @@ pub async fn mark_deleted(client: &Client, id: SubscriptionId) -> Result<Deleted
     Ok(Deleted { id: row.try_get("id")?, url: row.try_get("url")?, revision: row.try_get("revision")? })
 }
 
+/// Takes a subscription out of service, for this reason; what it is owed is kept, and the gap that begins is recorded.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn deactivate(client: &Client, id: i64, reason: &str) -> Result<(), CatalogError> {
+    let statement = include_str!("../../sql/catalog/deactivate_subscription.sql");
+    revision::write_one(client, statement, &[&id, &reason]).await?;
+    Ok(())
+}
+
 /// Removes a subscription and all that it is owed. Bodies in the outbox are shared, and left to the daemon.
 ///
 /// # Errors

@@ -33,13 +33,13 @@ pub async fn insert(client: &Client, subscription: i64) -> Result<i64, CatalogEr
     Ok(client.query_one(statement, &[&subscription]).await?.try_get(0)?)
 }
 
-/// Claims every open request for a daemon; each goes to one daemon only.
+/// Claims open requests for a daemon, at most `limit`; each goes to one daemon only.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn claim(client: &Client, daemon: &str) -> Result<Vec<TestRequest>, CatalogError> {
+pub async fn claim(client: &Client, daemon: &str, limit: i64) -> Result<Vec<TestRequest>, CatalogError> {
     let statement = include_str!("../../sql/catalog/claim_test_requests.sql");
-    let rows = client.query(statement, &[&daemon, &ANSWER_WITHIN.as_secs_f64()]).await?;
+    let rows = client.query(statement, &[&daemon, &ANSWER_WITHIN.as_secs_f64(), &limit]).await?;
     rows.iter().map(|row| Ok(TestRequest { id: row.try_get(0)?, subscription: row.try_get(1)? })).collect()
 }
 

@@ -164,6 +164,12 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
+    /// The epoch that it writes under.
+    #[must_use]
+    pub const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
     /// For the holder of this epoch.
     #[must_use]
     pub const fn new(source_name: String, epoch: i64, timeline: u32) -> Self {

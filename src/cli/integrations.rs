@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::context::{Context, connect_source, default_source};
 use super::failure::Advice;
-use super::notification::delete;
+use super::notification::confirm;
 use super::output::{answer, warn};
 use super::table::{self, Format, Item};
 use crate::catalog::integrations::{self, NewIntegration};
@@ -180,7 +180,7 @@ async fn remove(context: &Context<'_>, args: RemoveArgs) -> anyhow::Result<()> {
     let integration = snapshot.resolve_integration(&args.integration)?;
     let opaque_id = &integration.opaque_id;
     let revision = integrations::remove(&context.catalog, context.schema(), opaque_id, args.force).await?;
-    delete::wait_until_confirmed(context, revision).await?;
+    confirm::wait(context, revision, "the removal").await?;
     subscriptions::forget_deleted(&context.catalog, opaque_id).await?;
     if let Some(relation) = snapshot.relation_of(opaque_id)
         && let Err(error) = unpublish(context, relation).await

@@ -45,7 +45,7 @@ enum Command {
     /// Add, list and remove integrations, in a database that has no WebhookDB beside it
     #[command(subcommand, visible_alias = "integration")]
     Integrations(integrations::IntegrationsCommand),
-    /// Create, list, test and delete notification subscriptions
+    /// Create, list, test, pause and delete notification subscriptions; look at what failed and send it again
     #[command(subcommand, visible_aliases = ["notifications", "webhook", "webhooks"])]
     Notification(notification::NotificationCommand),
     /// Show the main job, whole, on a throwaway Postgres

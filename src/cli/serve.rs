@@ -11,17 +11,20 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, LogSettings, Settings};
 use crate::pipeline;
 
-/// Runs until SIGTERM or SIGINT, and drains then.
+/// Runs until SIGTERM or SIGINT, and drains then; a second signal ends it at once.
 ///
 /// # Errors
-/// Where it cannot begin, or meets what will not pass by itself before its first stream.
+/// Where it cannot begin, meets what will not pass by itself before its first stream, or may not finish draining.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     log_to_stderr(settings.log())?;
     let stop = CancellationToken::new();
-    stop_on_signals(stop.clone())?;
+    let stop_at_once = stop_on_signals(stop.clone())?;
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    pipeline::run(settings, stop).await?;
-    Ok(())
+    tokio::select! {
+        done = pipeline::run(settings, stop) => Ok(done?),
+        // As safe as a kill, and asked for by name.
+        () = stop_at_once.cancelled_owned() => anyhow::bail!("stopped by a second signal; what was in flight may be sent again"),
+    }
 }
 
 fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
@@ -34,16 +37,21 @@ fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+/// The first signal cancels `stop`, the second one what is returned.
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    let stop_at_once = CancellationToken::new();
+    let second = stop_at_once.clone();
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, "stopping");
-        stop.cancel();
+        for stage in [stop, second] {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            info!(signal = name, "stopping");
+            stage.cancel();
+        }
     });
-    Ok(())
+    Ok(stop_at_once)
 }

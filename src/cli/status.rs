@@ -18,7 +18,7 @@ use crate::catalog::health::{self, Progress, SubscriptionHealth};
 use crate::catalog::leases::{self, Lease};
 use crate::catalog::migrations;
 use crate::config::{Settings, SourceSettings};
-use crate::model::Lsn;
+use crate::model::{Lsn, SubscriptionState};
 use crate::source::SlotState;
 
 /// How to show it.
@@ -86,6 +86,10 @@ struct SubscriptionReport {
     failed: i64,
     last_success: Option<String>,
     last_failure: Option<String>,
+    failing_since: Option<String>,
+    /// Why it is paused or deactivated, and since when.
+    reason: Option<String>,
+    halted_at: Option<String>,
 }
 
 /// The last daemon that served; nothing but `alive` where none ever did.
@@ -239,6 +243,9 @@ fn subscription_report(health: &SubscriptionHealth) -> SubscriptionReport {
         failed: health.failed,
         last_success: health.last_success.map(rfc3339),
         last_failure: health.last_failure.map(rfc3339),
+        failing_since: health.failing_since.map(rfc3339),
+        reason: health.halted_because.clone(),
+        halted_at: health.halted_at.map(rfc3339),
     }
 }
 
@@ -263,7 +270,24 @@ fn text(report: &Report) -> String {
         [] => "No notifications.\n".to_owned(),
         some => table::render(&SUBSCRIPTIONS_HEADER, some.iter().map(cells)),
     };
-    format!("{}\n{subscriptions}", lines.join("\n"))
+    let remarks: Vec<String> = report.subscriptions.iter().flat_map(remarks).collect();
+    format!("{}\n{subscriptions}{}", lines.join("\n"), remarks.concat())
+}
+
+/// What is not as it should be with a subscription, under the table.
+fn remarks(subscription: &SubscriptionReport) -> Vec<String> {
+    let SubscriptionReport { opaque_id, status, failing_since, reason, halted_at, .. } = subscription;
+    let mut lines = Vec::new();
+    if let Some(at) = halted_at {
+        let reason = reason.as_deref().unwrap_or("the reason is not recorded");
+        lines.push(format!("  {opaque_id} is {status} since {at}: {reason}\n"));
+    }
+    if status == SubscriptionState::Deactivated.as_str() {
+        lines.push(format!("  hint: `webhookdb notification enable {opaque_id}`, once its endpoint is well\n"));
+    } else if let Some(since) = failing_since {
+        lines.push(format!("  {opaque_id} is failing since {since}\n"));
+    }
+    lines
 }
 
 const SUBSCRIPTIONS_HEADER: [&str; 6] = ["ID", "STATUS", "PENDING", "FAILED", "LAST SUCCESS", "LAST FAILURE"];

@@ -14,7 +14,7 @@ pub(super) enum Format {
     /// For people
     #[default]
     Table,
-    /// One array of objects
+    /// An array of objects; of one thing: an object
     Json,
     /// With a header
     Csv,
@@ -48,6 +48,35 @@ pub(super) fn print(format: Format, header: &[&str], items: &[Item], when_empty:
             answer(&serde_json::to_string_pretty(&array)?)
         }
     }
+}
+
+/// One object, field by field.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    /// As the table's lines and csv's columns.
+    pub(super) fields: Vec<(&'static str, String)>,
+    /// As scripts read it.
+    pub(super) json: Value,
+    /// Fields that only `raw` shows.
+    pub(super) more: Value,
+}
+
+/// Prints one object: a line for each field, one JSON object, or a header and one line of csv.
+pub(super) fn print_object(format: Format, object: Object) -> anyhow::Result<()> {
+    let Object { fields, json, more } = object;
+    let (names, cells): (Vec<&str>, Vec<String>) = fields.iter().map(|(name, value)| (*name, value.clone())).unzip();
+    let item = Item { cells, json, more };
+    match format {
+        Format::Table => answer_text(&lines(&fields)),
+        Format::Json => answer(&serde_json::to_string(&item.json)?),
+        Format::Csv => answer_text(&csv(&names, &[item])?),
+        Format::Raw => answer(&serde_json::to_string_pretty(&raw(&item))?),
+    }
+}
+
+fn lines(fields: &[(&'static str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    fields.iter().map(|(name, value)| format!("  {name:<width$}   {value}\n")).collect()
 }
 
 fn raw(item: &Item) -> Value {
@@ -101,6 +130,12 @@ mod tests {
         assert_eq!(csv(&["ID", "URL"], &[]).unwrap(), "ID,URL\n");
         let item = Item { cells: vec!["a,b".to_owned(), "c".to_owned()], json: json!({}), more: json!({}) };
         assert_eq!(csv(&["ID", "URL"], &[item]).unwrap(), "ID,URL\n\"a,b\",c\n");
+    }
+
+    #[test]
+    fn the_fields_of_one_object_stand_under_each_other() {
+        let fields = [("ID", "54ca14e3c55e".to_owned()), ("STATUS", "active".to_owned())];
+        assert_eq!(lines(&fields), "  ID       54ca14e3c55e\n  STATUS   active\n");
     }
 
     #[test]

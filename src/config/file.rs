@@ -68,6 +68,9 @@ pub(super) struct DeliveryFile {
     pub(super) retry_cap: Field<Text>,
     pub(super) grace: Field<Text>,
     pub(super) retention: Field<Text>,
+    pub(super) disable_after: Field<Text>,
+    pub(super) max_pending: Field<i64>,
+    pub(super) when_full: Field<Text>,
 }
 
 /// `[http]`.
@@ -194,6 +197,9 @@ fn read_delivery(section: &mut Section<'_>, reader: &mut Reader<'_>) -> Delivery
         retry_cap: section.text("retry_cap", reader),
         grace: section.text("grace", reader),
         retention: section.text("retention", reader),
+        disable_after: section.text("disable_after", reader),
+        max_pending: section.integer("max_pending", reader),
+        when_full: section.text("when_full", reader),
     }
 }
 

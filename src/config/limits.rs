@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{LogFormat, ReplicaIdentity};
+use super::{LogFormat, ReplicaIdentity, WhenFull};
 
 /// A default, and the smallest and largest value that make sense.
 pub(super) struct Limits<T> {
@@ -80,6 +80,19 @@ pub(super) const RETENTION: Limits<Duration> = Limits {
     min: SHORTEST,
     max: Duration::from_secs(3650 * DAY.as_secs()),
 };
+
+/// Longer than what is owed is tried for, so that an endpoint is given up only after every notification was given its chance.
+pub(super) const DISABLE_AFTER: Limits<Duration> = Limits {
+    default: Duration::from_secs(5 * DAY.as_secs()),
+    min: SHORTEST,
+    max: Duration::from_secs(365 * DAY.as_secs()),
+};
+
+/// Nothing fits in less than one; the default is no limit, since the disk is the operator's to watch.
+pub(super) const MAX_PENDING: Limits<usize> = Limits { default: usize::MAX, min: 1, max: 1_000_000_000_000 };
+
+/// One endpoint that is down must not stop everybody else.
+pub(super) const WHEN_FULL: WhenFull = WhenFull::Disable;
 
 /// Loopback: metrics name subscriptions, so that others get to see them only where the operator says so.
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8428);

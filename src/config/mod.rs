@@ -24,4 +24,5 @@ pub use error::{ConfigError, Problem};
 pub use postgres_url::{PostgresUrl, PostgresUrlError, SslMode};
 pub use settings::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, ReplicaIdentity, Settings, SourceSettings,
+    WhenFull,
 };

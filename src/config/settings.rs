@@ -124,6 +124,15 @@ impl SourceSettings {
     }
 }
 
+/// What happens when a subscription is owed more than `max_pending`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is deactivated, and the gap is recorded.
+    Disable,
+    /// Nothing more is read from the log, for anybody, until there is room.
+    Pause,
+}
+
 /// How notifications are sent, retried and bounded.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
@@ -140,6 +149,9 @@ pub struct DeliverySettings {
     pub(super) retry_cap: Duration,
     pub(super) grace: Duration,
     pub(super) retention: Duration,
+    pub(super) disable_after: Duration,
+    pub(super) max_pending: Option<usize>,
+    pub(super) when_full: WhenFull,
 }
 
 impl DeliverySettings {
@@ -219,6 +231,24 @@ impl DeliverySettings {
     #[must_use]
     pub const fn retention(&self) -> Duration {
         self.retention
+    }
+
+    /// A subscription whose endpoint has accepted nothing for so long is deactivated.
+    #[must_use]
+    pub const fn disable_after(&self) -> Duration {
+        self.disable_after
+    }
+
+    /// So many notifications a subscription may be owed in the outbox; none: any number.
+    #[must_use]
+    pub const fn max_pending(&self) -> Option<usize> {
+        self.max_pending
+    }
+
+    /// What happens to a subscription that is owed more.
+    #[must_use]
+    pub const fn when_full(&self) -> WhenFull {
+        self.when_full
     }
 }
 

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use super::file::ConfigFile;
 use super::load::parse;
 use super::tree::Reader;
-use super::{ConfigError, LogFormat, Problem, ReplicaIdentity, Settings};
+use super::{ConfigError, LogFormat, Problem, ReplicaIdentity, Settings, WhenFull};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -74,6 +74,8 @@ fn a_minimal_file_gets_the_promised_defaults() {
     assert!(delivery.allow_networks().is_empty() && !delivery.allow_http() && delivery.ca_file().is_none());
     assert_eq!((delivery.retry_base(), delivery.retry_cap()), (Duration::from_secs(1), Duration::from_secs(6 * 3600)));
     assert_eq!((delivery.grace(), delivery.retention()), (Duration::from_secs(20), Duration::from_secs(7 * 86_400)));
+    assert_eq!(delivery.disable_after(), Duration::from_secs(5 * 86_400));
+    assert_eq!((delivery.max_pending(), delivery.when_full()), (None, WhenFull::Disable));
     assert_eq!(settings.http().listen().to_string(), "127.0.0.1:8428");
     assert_eq!((settings.log().format(), settings.log().level()), (LogFormat::Text, "info"));
 }
@@ -106,6 +108,9 @@ fn every_key_changes_its_setting() {
         retry_cap = "200ms"
         grace = "0s"
         retention = "1d"
+        disable_after = "2d"
+        max_pending = 1000
+        when_full = "pause"
         [http]
         listen = "[::1]:0"
         [log]
@@ -130,6 +135,8 @@ fn every_key_changes_its_setting() {
     assert!(delivery.allow_http());
     assert_eq!((delivery.retry_base(), delivery.retry_cap()), (Duration::from_millis(50), Duration::from_millis(200)));
     assert_eq!((delivery.grace(), delivery.retention()), (Duration::ZERO, Duration::from_secs(86_400)));
+    assert_eq!(delivery.disable_after(), Duration::from_secs(2 * 86_400));
+    assert_eq!((delivery.max_pending(), delivery.when_full()), (Some(1000), WhenFull::Pause));
     assert_eq!(settings.http().listen().to_string(), "[::1]:0");
     assert_eq!(settings.log().format(), LogFormat::Json);
     assert_eq!(settings.log().level(), "warn,webhookdb_notifications=trace");

@@ -9,7 +9,7 @@ use super::tree::{Entry, Field, Place, Text, TextList};
 use super::values::{self, Checked, address, choice, count, duration, matching, networks, size};
 use super::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, ReplicaIdentity, Settings,
-    SourceSettings, files, limits,
+    SourceSettings, WhenFull, files, limits,
 };
 
 /// The schema of this program's own tables.
@@ -179,6 +179,10 @@ fn delivery(file: DeliveryFile, directory: &Path, problems: &mut Problems) -> Re
     let retry = in_order(("retry_cap", retry_cap), ("retry_base", retry_base), problems);
     let grace = duration(file.grace, &limits::GRACE, problems);
     let retention = duration(file.retention, &limits::RETENTION, problems);
+    let disable_after = duration(file.disable_after, &limits::DISABLE_AFTER, problems);
+    let max_pending = count(file.max_pending, &limits::MAX_PENDING, problems);
+    let policies = [("disable", WhenFull::Disable), ("pause", WhenFull::Pause)];
+    let when_full = choice(file.when_full, limits::WHEN_FULL, &policies, problems);
     let (max_in_flight, concurrency) = in_flight?;
     let (retry_cap, retry_base) = retry?;
     Ok(DeliverySettings {
@@ -195,6 +199,9 @@ fn delivery(file: DeliveryFile, directory: &Path, problems: &mut Problems) -> Re
         retry_cap,
         grace: grace?.value,
         retention: retention?.value,
+        disable_after: disable_after?.value,
+        max_pending: Some(max_pending?.value).filter(|most| *most < limits::MAX_PENDING.default),
+        when_full: when_full?,
     })
 }
 

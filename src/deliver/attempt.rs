@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue, InvalidHeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderValue, InvalidHeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -18,6 +18,7 @@ use super::Signer;
 use super::guard::{GuardError, GuardedConnector, NetworkGuard};
 use super::tls;
 use crate::config::DeliverySettings;
+use crate::model::AttemptRecord;
 
 /// Why no endpoint at all could be reached.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,49 @@ pub struct Failure {
     pub kind: FailureKind,
     /// For the log and the record.
     pub reason: String,
+    /// What the endpoint answered, where it did.
+    pub answer: Option<Answer>,
+}
+
+impl Failure {
+    /// As it is recorded: of the attempt of this number, begun then, that took so long.
+    #[must_use]
+    pub fn record(&self, attempt: u32, at: SystemTime, took: Duration) -> AttemptRecord {
+        AttemptRecord {
+            attempt,
+            at,
+            outcome: self.kind.label(),
+            status: self.answer.as_ref().map(|answer| answer.status),
+            took,
+            reason: self.reason.clone(),
+            answer: self.answer.as_ref().map(|answer| answer.text.clone()),
+        }
+    }
+}
+
+/// An endpoint's answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// The first [`Answer::KEPT`] bytes of its body, as far as they are text.
+    pub text: String,
+    /// So long the endpoint asks to be left alone, at most [`Answer::WAIT_MAX`].
+    pub retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// What is kept of an answer.
+    pub const KEPT: usize = 1024;
+
+    /// An endpoint that asks for more is asked again after this.
+    pub const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+    /// Whether the endpoint says that it is gone for good (RFC 9110, 15.5.11).
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        self.status == StatusCode::GONE.as_u16()
+    }
 }
 
 /// Answers are read to their end so that the connection can be used again, and no further than this.
@@ -151,31 +195,53 @@ impl Poster {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
         let response = self.client.request(request).await.map_err(|error| classify(&error))?;
-        let status = response.status();
-        read_to_end(response).await?;
-        judge(status)
+        let (status, retry_after) = (response.status(), retry_after(&response, SystemTime::now()));
+        let answer = Answer { status: status.as_u16(), text: String::new(), retry_after };
+        match read_to_end(response).await {
+            Ok(_) if status.is_success() => Ok(status),
+            Ok(start) => Err(refused(status, Answer { text: text(&start), ..answer })),
+            Err(failure) => Err(Failure { answer: Some(answer), ..failure }),
+        }
     }
 }
 
-fn judge(status: StatusCode) -> Result<StatusCode, Failure> {
-    if status.is_success() {
-        return Ok(status);
-    }
+fn refused(status: StatusCode, answer: Answer) -> Failure {
     let kind = if status.is_redirection() { FailureKind::Redirect } else { FailureKind::Refused };
-    Err(failure(kind, format!("the endpoint answered {}", status.as_u16())))
+    Failure { answer: Some(answer), ..failure(kind, format!("the endpoint answered {}", status.as_u16())) }
 }
 
-async fn read_to_end(response: Response<Incoming>) -> Result<(), Failure> {
+/// How long the endpoint asks to be left alone: seconds or a date (RFC 9110, 10.2.3), of the two answers that mean it.
+fn retry_after<B>(response: &Response<B>, now: SystemTime) -> Option<Duration> {
+    if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(Answer::WAIT_MAX))
+}
+
+/// Postgres stores no NUL in a text.
+fn text(start: &[u8]) -> String {
+    String::from_utf8_lossy(start).replace('\0', "\u{fffd}")
+}
+
+/// Reads an answer, and returns the start of it.
+async fn read_to_end(response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
     let mut body = response.into_body();
-    let mut read = 0;
+    let (mut start, mut read) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| classify(&error))?;
-        read += frame.data_ref().map_or(0, Bytes::len);
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len();
         if read > ANSWER_MAX {
             return Err(failure(FailureKind::Refused, format!("the answer is longer than {ANSWER_MAX} bytes")));
         }
+        start.extend_from_slice(&data[..data.len().min(Answer::KEPT - start.len())]);
     }
-    Ok(())
+    Ok(start)
 }
 
 fn request(attempt: &Attempt<'_>, signer: &Signer) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
@@ -199,7 +265,7 @@ fn request(attempt: &Attempt<'_>, signer: &Signer) -> Result<Request<Full<Bytes>
 }
 
 const fn failure(kind: FailureKind, reason: String) -> Failure {
-    Failure { kind, reason }
+    Failure { kind, reason, answer: None }
 }
 
 /// The error and its causes. What an [`io::Error`] carries is not its source: it has to be looked into.
@@ -220,4 +286,36 @@ fn classify(error: &(dyn Error + 'static)) -> Failure {
     let mut reasons: Vec<String> = chain(error).map(ToString::to_string).collect();
     reasons.dedup();
     failure(FailureKind::Connect, reasons.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, wait: &str) -> Response<()> {
+        Response::builder().status(status).header(RETRY_AFTER, wait).body(()).unwrap()
+    }
+
+    #[test]
+    fn an_endpoint_asks_for_time_in_seconds_or_by_a_date_up_to_a_cap() {
+        let now = httpdate::parse_http_date("Tue, 24 Nov 2026 12:00:00 GMT").unwrap();
+        for (status, wait, expected) in [
+            (429, "7", Some(7)),
+            (503, " 120 ", Some(120)),
+            (503, "Tue, 24 Nov 2026 12:01:30 GMT", Some(90)),
+            (503, "Tue, 24 Nov 2026 11:00:00 GMT", Some(0)),
+            (429, "86400", Some(3600)),
+            (429, "-1", None),
+            (429, "soon", None),
+            (500, "7", None),
+        ] {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(&answer(status, wait), now), expected, "{status} {wait}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_an_answer_is_text_that_postgres_takes() {
+        assert_eq!(text(b"no\0such\xff"), "no\u{fffd}such\u{fffd}");
+    }
 }

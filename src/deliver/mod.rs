@@ -1,6 +1,7 @@
 //! From a notification to an answer: the order that must be kept, one signed attempt, its outcome, and when to try again.
 
 mod attempt;
+mod breaker;
 pub mod guard;
 mod lane;
 mod order;
@@ -8,7 +9,10 @@ mod retry;
 mod signature;
 mod tls;
 
-pub use attempt::{Attempt, AttemptKind, Failure, FailureKind, Poster, PosterError};
-pub use lane::{Ack, Arrival, EntryId, Finished, Lane, Limits, Start, StoredRow, Write};
+pub use attempt::{Answer, Attempt, AttemptKind, Failure, FailureKind, Poster, PosterError};
+pub use breaker::BreakerPolicy;
+pub use lane::{
+    Ack, Arrival, BodyRequest, EntryId, Finished, Lane, Limits, PageRequest, Setback, Start, StoredRow, Write,
+};
 pub use retry::RetryPolicy;
 pub use signature::Signer;

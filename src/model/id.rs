@@ -87,6 +87,13 @@ impl EventId {
         format!("msg_{subscription}_{digits}")
     }
 
+    /// The event that a `webhook-id` of this subscription is about; none where it is none of its.
+    #[must_use]
+    pub fn event_of_message(message_id: &str, subscription: SubscriptionId) -> Option<String> {
+        let digits = message_id.strip_prefix("msg_")?.strip_prefix(&subscription.to_string())?.strip_prefix('_')?;
+        Some(format!("evt_{digits}"))
+    }
+
     /// 47 digits: 8 bytes of identifier, 4 of timeline, 8 of LSN, 5 of index, which allows a transaction 2^40 changes, and 4
     /// of the transaction.
     fn digits(&self) -> String {
@@ -117,6 +124,15 @@ mod tests {
             assert!(text.len() <= 64, "{text}");
             assert!(text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{text}");
         }
+    }
+
+    #[test]
+    fn a_message_tells_its_event_to_its_own_subscription_only() {
+        let (event, own) = (id(10, 0, 7, 1).event(), SubscriptionId([0xab; 6]));
+        let message = EventId::message(&event, own);
+        assert_eq!(EventId::event_of_message(&message, own), Some(event.clone()));
+        assert_eq!(EventId::event_of_message(&message, SubscriptionId([0xcd; 6])), None);
+        assert_eq!(EventId::event_of_message(&event, own), None);
     }
 
     #[test]

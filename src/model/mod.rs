@@ -1,5 +1,6 @@
 //! The words of the field as types: no I/O, and nothing of the other rooms.
 
+mod attempt;
 mod change;
 mod event;
 mod id;
@@ -9,6 +10,7 @@ mod secret;
 mod signing_secret;
 mod subscription;
 
+pub use attempt::AttemptRecord;
 pub use change::{Operation, RowKey, RowKeys};
 pub use event::{Body, Event};
 pub use id::{EventId, ParseSubscriptionIdError, SubscriptionId};

@@ -14,6 +14,18 @@ pub enum Scope {
     Integration(String),
 }
 
+impl Scope {
+    /// Of the key of an organization or the opaque id of an integration; none where not exactly one of them is given.
+    #[must_use]
+    pub fn of(organization: Option<String>, integration: Option<String>) -> Option<Self> {
+        match (organization, integration) {
+            (Some(key), None) => Some(Self::Organization(key)),
+            (None, Some(opaque_id)) => Some(Self::Integration(opaque_id)),
+            _ => None,
+        }
+    }
+}
+
 /// Where a subscription is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionState {
@@ -40,6 +52,12 @@ impl SubscriptionState {
             Self::Deactivated => "deactivated",
             Self::Deleted => "deleted",
         }
+    }
+
+    /// Whether nothing is sent in it.
+    #[must_use]
+    pub const fn is_halted(self) -> bool {
+        matches!(self, Self::Paused | Self::Deactivated)
     }
 
     /// The state of this name.

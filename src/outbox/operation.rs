@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Body, Event};
+use crate::model::{AttemptRecord, Body, Event};
 
 /// One write, for one subscription. Every operation may be repeated.
 #[derive(Clone, Debug)]
@@ -23,14 +23,12 @@ pub enum Operation {
         subscription: i64,
         /// The change's id.
         event_id: String,
-        /// Failed attempts so far.
-        attempts: u32,
         /// Until the next attempt.
         wait: Duration,
         /// Since it first became due.
         age: Duration,
-        /// Why the last attempt failed.
-        error: String,
+        /// The attempt; its number is that of the failed attempts so far.
+        record: AttemptRecord,
     },
     /// It was accepted.
     Delivered {
@@ -45,12 +43,19 @@ pub enum Operation {
         subscription: i64,
         /// The change's id.
         event_id: String,
-        /// Failed attempts, all there will be.
-        attempts: u32,
         /// Since it first became due.
         age: Duration,
-        /// Why the last attempt failed.
-        error: String,
+        /// The last attempt; its number is that of all there were.
+        record: AttemptRecord,
+    },
+    /// An attempt was made by hand: what is said about the automatic ones stays as it is.
+    TriedByHand {
+        /// The subscription's number in the catalog.
+        subscription: i64,
+        /// The change's id.
+        event_id: String,
+        /// None: it was accepted, and is no failure any more where it was one.
+        failed: Option<AttemptRecord>,
     },
 }
 

@@ -21,6 +21,8 @@ pub struct OutboxRow {
     pub event: Event,
     /// Its body, where the page had room for it.
     pub body: Option<Bytes>,
+    /// The size of its body.
+    pub body_bytes: usize,
     /// Failed attempts so far.
     pub attempts: u32,
     /// How long until the next attempt.
@@ -32,8 +34,8 @@ pub struct OutboxRow {
 /// What a daemon that takes over finds for one subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Resumed {
-    /// Whether anything is owed.
-    pub owes: bool,
+    /// How many rows are owed.
+    pub owed: usize,
     /// Up to here the log may bring again what the outbox holds.
     pub replay_until: Option<Position>,
     /// Of that, what is delivered or given up.
@@ -99,7 +101,7 @@ impl OutboxReader {
 fn resumed(row: &Row) -> Result<Resumed, OutboxError> {
     let replay_until: Option<PgLsn> = row.try_get("replay_until")?;
     Ok(Resumed {
-        owes: row.try_get("owes")?,
+        owed: usize::try_from(row.try_get::<_, i64>("owed")?).unwrap_or_default(),
         replay_until: replay_until.map(|lsn| Position::new(Lsn::new(lsn.into()), u64::MAX)),
         resolved: row.try_get::<_, Vec<String>>("resolved")?.into_iter().collect(),
     })
@@ -121,6 +123,7 @@ fn outbox_row(row: &Row) -> Result<OutboxRow, OutboxError> {
             keys,
         },
         body: row.try_get::<_, Option<Vec<u8>>>("body")?.map(Bytes::from),
+        body_bytes: usize::try_from(row.try_get::<_, i32>("body_bytes")?).unwrap_or_default(),
         attempts: row.try_get::<_, i32>("attempts")?.cast_unsigned(),
         due_in: seconds(row, "due_in")?,
         age: seconds(row, "age")?,

@@ -1,13 +1,14 @@
 //! A batch of operations in one transaction, under the source's epoch.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Transaction};
 
-use super::{Operation, Stored};
-use crate::model::{Event, RowKeys};
+use super::{Operation, Stored, attempt_log, by_hand};
+use crate::model::{AttemptRecord, Event, RowKeys};
 use crate::postgres::PostgresError;
 
 /// Why the outbox could not be written or read.
@@ -42,6 +43,10 @@ pub struct OutboxStore {
 
 type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
+/// A daemon that is stopped, or whose network is gone, amid a transaction still holds its lock: the server ends it, since a
+/// takeover waits for that lock.
+const SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '3s'";
+
 impl OutboxStore {
     /// For the holder of this epoch.
     #[must_use]
@@ -59,20 +64,38 @@ impl OutboxStore {
         reschedule(&transaction, batch).await?;
         fail(&transaction, batch).await?;
         self.deliver(&transaction, batch).await?;
+        by_hand::record(&transaction, batch).await?;
         transaction.commit().await?;
         Ok(stored)
     }
 
-    /// Removes marks that are of no more use and failures that were kept for `retention`.
+    /// Removes marks that are of no more use, and what was kept for `retention`: failures, and what subscriptions were owed when
+    /// they were deactivated.
     ///
     /// # Errors
     /// Where the epoch is stale, or the database fails.
     pub async fn clean(&self, client: &mut Client, retention: Duration) -> Result<(), OutboxError> {
         let transaction = self.begin(client).await?;
         let statement = include_str!("../../sql/outbox/clean.sql");
-        let events = transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?;
+        let mut events = transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?;
+        let statement = include_str!("../../sql/outbox/clean_deactivated.sql");
+        events.extend(transaction.query(statement, &[&self.source_name, &retention.as_secs_f64()]).await?);
         remove_bodies(&transaction, events.iter().map(|row| row.get(0)).collect()).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Removes bodies that nothing refers to any more; returns how many.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn sweep(&self, client: &mut Client) -> Result<u64, OutboxError> {
+        let transaction = client.transaction().await?;
+        // No writer of any source may be about to refer to one that is there.
+        let statement = "SELECT name FROM notifications.sources ORDER BY name FOR UPDATE";
+        transaction.execute(statement, &[]).await?;
+        let swept = transaction.execute(include_str!("../../sql/outbox/sweep_bodies.sql"), &[]).await?;
+        transaction.commit().await?;
+        Ok(swept)
     }
 
     /// Forgets everything of a subscription that was deleted.
@@ -88,7 +111,7 @@ impl OutboxStore {
 
     async fn begin<'a>(&self, client: &'a mut Client) -> Result<Transaction<'a>, OutboxError> {
         let transaction = client.transaction().await?;
-        transaction.batch_execute("SET LOCAL synchronous_commit = on").await?;
+        transaction.batch_execute(SETTINGS).await?;
         let statement = transaction.prepare(include_str!("../../sql/outbox/fence.sql")).await?;
         match transaction.query_opt(&statement, &[&self.source_name, &self.epoch]).await? {
             Some(_) => Ok(transaction),
@@ -172,47 +195,65 @@ fn array_text(keys: &RowKeys) -> Option<String> {
     Some(format!("{{{}}}", keys.join(",")))
 }
 
+/// Failed attempts, column by column.
+#[derive(Default)]
+struct AttemptColumns<'a> {
+    subscriptions: Vec<i64>,
+    events: Vec<&'a str>,
+    attempts: Vec<i32>,
+    waits: Vec<f64>,
+    ages: Vec<f64>,
+    errors: Vec<&'a str>,
+    logs: Vec<String>,
+}
+
+impl<'a> AttemptColumns<'a> {
+    fn push(&mut self, subscription: i64, event_id: &'a str, age: Duration, record: &'a AttemptRecord) {
+        self.subscriptions.push(subscription);
+        self.events.push(event_id);
+        self.attempts.push(record.attempt.cast_signed());
+        self.ages.push(age.as_secs_f64());
+        self.errors.push(&record.reason);
+        self.logs.push(attempt_log::entry(record, false));
+    }
+}
+
 async fn reschedule(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
-    let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut waits, mut ages, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen = HashSet::new();
+    let mut column = AttemptColumns::default();
+    let mut places = HashMap::new();
     // The last word on a row counts: an UPDATE that finds two takes either.
     for operation in batch.iter().rev() {
-        if let Operation::Reschedule { subscription, event_id, attempts: number, wait, age, error } = operation
-            && seen.insert((subscription, event_id))
-        {
-            subscriptions.push(*subscription);
-            events.push(event_id.as_str());
-            attempts.push(number.cast_signed());
-            waits.push(wait.as_secs_f64());
-            ages.push(age.as_secs_f64());
-            errors.push(error.as_str());
+        let Operation::Reschedule { subscription, event_id, wait, age, record } = operation else { continue };
+        match places.entry((subscription, event_id)) {
+            Entry::Vacant(place) => {
+                place.insert(column.events.len());
+                column.push(*subscription, event_id, *age, record);
+                column.waits.push(wait.as_secs_f64());
+            }
+            Entry::Occupied(place) => attempt_log::prepend(&mut column.logs[*place.get()], record),
         }
     }
-    if events.is_empty() {
+    if column.events.is_empty() {
         return Ok(());
     }
+    let AttemptColumns { subscriptions, events, attempts, waits, ages, errors, logs } = &column;
     let statement = include_str!("../../sql/outbox/reschedule.sql");
-    execute(transaction, statement, &[&subscriptions, &events, &attempts, &waits, &ages, &errors]).await
+    execute(transaction, statement, &[subscriptions, events, attempts, waits, ages, errors, logs]).await
 }
 
 async fn fail(transaction: &Transaction<'_>, batch: &[Operation]) -> Result<(), OutboxError> {
-    let (mut subscriptions, mut events, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut ages, mut errors) = (Vec::new(), Vec::new());
+    let mut column = AttemptColumns::default();
     for operation in batch {
-        if let Operation::Failed { subscription, event_id, attempts: number, age, error } = operation {
-            subscriptions.push(*subscription);
-            events.push(event_id.as_str());
-            attempts.push(number.cast_signed());
-            ages.push(age.as_secs_f64());
-            errors.push(error.as_str());
+        if let Operation::Failed { subscription, event_id, age, record } = operation {
+            column.push(*subscription, event_id, *age, record);
         }
     }
-    if events.is_empty() {
+    if column.events.is_empty() {
         return Ok(());
     }
+    let AttemptColumns { subscriptions, events, attempts, ages, errors, logs, .. } = &column;
     let statement = include_str!("../../sql/outbox/fail.sql");
-    execute(transaction, statement, &[&subscriptions, &events, &attempts, &ages, &errors]).await
+    execute(transaction, statement, &[subscriptions, events, attempts, ages, errors, logs]).await
 }
 
 async fn remove_bodies(transaction: &Transaction<'_>, events: Vec<&str>) -> Result<(), OutboxError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Operation, OutboxError, OutboxStore, Stored};
 use crate::config::PostgresUrl;
@@ -50,7 +50,7 @@ impl OutboxWriter {
         retention: Duration,
     ) -> (Self, impl Future<Output = Result<(), OutboxError>>) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let task = Task { store, url, retention, client: None };
+        let task = Task { store, url, retention, client: None, swept: false };
         (Self { requests }, task.run(queue))
     }
 
@@ -83,6 +83,7 @@ struct Task {
     url: PostgresUrl,
     retention: Duration,
     client: Option<Client>,
+    swept: bool,
 }
 
 impl Task {
@@ -166,6 +167,11 @@ impl Task {
 
     async fn try_clean(&mut self) -> Result<(), OutboxError> {
         let (store, retention) = (self.store.clone(), self.retention);
+        if !self.swept {
+            let swept = store.sweep(self.client().await?).await?;
+            debug!(swept, "bodies that nothing referred to were removed from the outbox");
+            self.swept = true;
+        }
         store.clean(self.client().await?, retention).await
     }
 

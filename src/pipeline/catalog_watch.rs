@@ -1,20 +1,25 @@
-//! The catalog in memory, kept current: told of changes by NOTIFY, and asked now and then in case it was not told.
+//! The catalog in memory, kept current: told of changes by NOTIFY, looked at now and then in case it was not told, and
+//! loaded again once a minute whatever that look has shown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant;
 use tokio_postgres::{Client, Notification};
 use tracing::{debug, warn};
 
 use super::PipelineError;
-use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Snapshot, load};
+use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
 use crate::config::CatalogSettings;
 use crate::postgres::{Link, connect_listening};
 
-/// WebhookDB's own tables change without telling us.
+/// WebhookDB's own tables change without telling us: how often they are looked at.
 const POLL: Duration = Duration::from_secs(2);
+
+/// What no look shows, such as a row that somebody has changed by hand, is found within this.
+const LOAD_ANYWAY: Duration = Duration::from_secs(60);
 
 /// Between two tries to listen while the catalog's database is away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -36,7 +41,7 @@ pub(super) struct CatalogWatch {
     loaded: ArcSwap<Loaded>,
     loading: Mutex<()>,
     changed: watch::Sender<i64>,
-    tests_asked: watch::Sender<u64>,
+    asked: watch::Sender<u64>,
 }
 
 impl CatalogWatch {
@@ -49,7 +54,7 @@ impl CatalogWatch {
             loaded: ArcSwap::default(),
             loading: Mutex::new(()),
             changed: watch::Sender::new(0),
-            tests_asked: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
         }
     }
 
@@ -66,9 +71,9 @@ impl CatalogWatch {
         self.changed.subscribe()
     }
 
-    /// Each request for a test event is told, and each poll, in case one was not heard.
-    pub(super) fn tests_asked(&self) -> watch::Receiver<u64> {
-        self.tests_asked.subscribe()
+    /// Each request for a test event or a retry is told; the poll finds those that were not heard.
+    pub(super) fn asked(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
     }
 
     /// Loads the catalog as it is now.
@@ -105,12 +110,17 @@ impl CatalogWatch {
             .await
             .map_err(PipelineError::Catalog)?;
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        let mut poll = Poll::begin(client, self.settings.schema()).await?;
         self.reload().await?;
+        // A request may have been made while nobody listened.
+        self.hear_of_requests();
         loop {
-            match tokio::time::timeout(POLL, messages.recv()).await {
-                Ok(Some(message)) => self.hear(&message).await?,
-                Ok(None) => return Ok(()),
-                Err(_) => self.poll(&client).await?,
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.hear(&message).await?,
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep_until(poll.due) => self.poll(&mut poll).await?,
             }
         }
     }
@@ -119,16 +129,46 @@ impl CatalogWatch {
         if message.payload() == CATALOG_CHANGED {
             self.reload().await?;
         } else {
-            self.tests_asked.send_modify(|count| *count += 1);
+            self.hear_of_requests();
         }
         Ok(())
     }
 
-    /// The full load is cheap beside what it may have missed; the listening session shows that it still lives.
-    async fn poll(&self, client: &Client) -> Result<(), PipelineError> {
-        client.batch_execute("").await?;
-        self.tests_asked.send_modify(|count| *count += 1);
-        self.reload().await?;
+    fn hear_of_requests(&self) {
+        self.asked.send_modify(|count| *count += 1);
+    }
+
+    /// Loads only what has changed; the look also shows that the listening session still lives.
+    async fn poll(&self, poll: &mut Poll) -> Result<(), PipelineError> {
+        let seen = poll.look.take(&poll.client).await?;
+        if seen.asked {
+            self.hear_of_requests();
+        }
+        let current = seen.revision == self.index().revision && seen.tables == poll.seen.tables;
+        if !current || poll.loaded_at.elapsed() >= LOAD_ANYWAY {
+            self.reload().await?;
+            poll.loaded_at = Instant::now();
+        }
+        poll.seen = seen;
+        poll.due = Instant::now() + POLL;
         Ok(())
+    }
+}
+
+/// The listening session, and what it saw last.
+struct Poll {
+    client: Client,
+    look: Look,
+    /// Taken before the load that it stands for: what changes in between is loaded twice rather than never.
+    seen: Fingerprint,
+    loaded_at: Instant,
+    due: Instant,
+}
+
+impl Poll {
+    async fn begin(client: Client, schema: &str) -> Result<Self, PipelineError> {
+        let look = Look::prepare(&client, schema).await?;
+        let seen = look.take(&client).await?;
+        Ok(Self { client, look, seen, loaded_at: Instant::now(), due: Instant::now() + POLL })
     }
 }

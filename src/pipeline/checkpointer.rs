@@ -35,6 +35,8 @@ pub(super) struct Checkpointer {
     pub(super) link: Arc<Link>,
     pub(super) progress: Arc<Progress>,
     pub(super) stats: Arc<Stats>,
+    /// A subscription that has failed for so long is deactivated.
+    pub(super) disable_after: Duration,
     /// What is persisted, and may be acknowledged.
     pub(super) persisted: watch::Sender<Lsn>,
     pub(super) last: ResumePoint,
@@ -101,7 +103,8 @@ impl Checkpointer {
     /// Tells the catalog who succeeded and failed.
     pub(super) async fn tell_stats(&mut self) -> Result<(), PipelineError> {
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
-        Ok(self.stats.flush(&client).await?)
+        let (source, epoch) = (&self.source_name, self.store.epoch());
+        Ok(self.stats.flush(&client, source, epoch, self.disable_after).await?)
     }
 
     fn is_due(&self, point: &ResumePoint) -> bool {

@@ -19,12 +19,23 @@ struct State {
     lease_until: Option<Instant>,
 }
 
+impl State {
+    fn has_lease(self) -> bool {
+        self.lease_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
 impl Fence {
     /// Whether an attempt may start now. The clock goes on while a process is stopped, so one that comes back late finds
     /// the fence closed.
     pub(super) fn is_open(&self) -> bool {
-        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.connected && state.lease_until.is_some_and(|until| Instant::now() < until)
+        let state = self.state();
+        state.connected && state.has_lease()
+    }
+
+    /// Whether the lease still runs.
+    pub(super) fn has_lease(&self) -> bool {
+        self.state().has_lease()
     }
 
     /// Waits until an attempt may start.
@@ -44,6 +55,10 @@ impl Fence {
 
     pub(super) fn renew(&self, until: Instant) {
         self.change(|state| state.lease_until = Some(until));
+    }
+
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -20,7 +20,7 @@ use crate::admin::metrics::{CHANGES_TOTAL, NOTIFICATIONS_TOTAL, VALUES_SENT_AS_T
 use crate::catalog::{CatalogIndex, Integration, Route, TableRoute, subscriptions};
 use crate::checkpoint::{Anchor, Resume, Stuck, Ticket, TransactionStart, Verdict};
 use crate::decode::{Message, Relation, Shape, TYPES_SQL, TypeRow, Types, parse};
-use crate::deliver::Arrival;
+use crate::deliver::{Arrival, Lane};
 use crate::model::{Body, Event, EventId, Lsn, Operation, Position, Subscription};
 use crate::route::{Change, KeyColumns, Origin, RoutedTable};
 use crate::source::barrier;
@@ -283,7 +283,7 @@ impl<'a> Intake<'a> {
             self.session.progress.read(|watermark| watermark.read(position, start.xid));
             return Ok(());
         }
-        let (event, body) = self.notify(&route, relation_oid, change, position, &start).await?;
+        let (event, body) = self.notify(&route, relation_oid, change, position, &start, due.len()).await?;
         // From here on there is no await: the change takes effect as a whole.
         self.counters.count(change.operation());
         let ticket = self.session.progress.read(|watermark| watermark.open(position, start.xid, due.len()));
@@ -322,6 +322,7 @@ impl<'a> Intake<'a> {
         change: Change<'_>,
         position: Position,
         start: &TransactionStart,
+        due: usize,
     ) -> Result<(Arc<Event>, Arc<Body>), PipelineError> {
         self.prepare_table(route, relation_oid).await?;
         let table = self.tables.get(&relation_oid).ok_or(PipelineError::OutOfOrder("a change without its relation"))?;
@@ -339,7 +340,7 @@ impl<'a> Intake<'a> {
             counter!(VALUES_SENT_AS_TEXT_TOTAL, "type" => type_name).increment(1);
         }
         out.shrink_to_fit();
-        let held = self.reserve(out.len()).await;
+        let held = self.reserve(out.len() + due * Lane::<Ticket>::ENTRY_BYTES).await;
         let event =
             Event { id: origin.event_id.event(), position, committed_at: start.committed_at, relation_oid, keys };
         Ok((Arc::new(event), Arc::new(Body::new(Bytes::from(out), held))))

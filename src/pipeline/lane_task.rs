@@ -1,33 +1,28 @@
 //! Drives one lane: attempts, writes to the outbox, pages of it.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hyper::Uri;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
 
+use super::deactivation::deactivate;
+use super::endpoint::Endpoint;
+use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
-use crate::admin::metrics::{
-    ATTEMPTS_TOTAL, COMMIT_TO_DELIVERY_SECONDS, DELIVERY_DURATION_SECONDS, NOTIFICATIONS_TOTAL, PENDING_NOTIFICATIONS,
-};
+use super::outbox_limit::OutboxLimit;
+use super::read_back::{Page, Task, read_body, read_page};
+use super::storm::Storm;
 use crate::checkpoint::Ticket;
-use crate::deliver::{
-    Ack, Arrival, Attempt, AttemptKind, EntryId, Failure, Finished, Lane, Signer, Start, StoredRow, Write,
-};
-use crate::model::{Body, Event, EventId, SigningSecret, Subscription};
-use crate::outbox::{Operation, OutboxError, OutboxRow, Stored, WriterClosed};
+use crate::deliver::{Ack, Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start, Write};
+use crate::model::{Body, Event, Subscription};
+use crate::outbox::{Operation, Stored, WriterClosed};
 
-/// Rows of the outbox that are read at once.
-const PAGE: usize = 500;
-
-/// Between two tries to read the outbox while its database is away.
-const READ_RETRY: Duration = Duration::from_millis(500);
+/// Attempts in flight get so long to finish before the subscription becomes another.
+const CHANGES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a lane is told from outside.
 #[derive(Debug)]
@@ -36,23 +31,27 @@ pub(super) enum Command {
     Drain { deadline: tokio::time::Instant },
     /// Cancel what is in flight, forget the rest, end.
     Abandon,
+    /// The subscription has changed; `done` is told when nothing is under way by what it was.
+    Become { subscription: Arc<Subscription>, done: oneshot::Sender<()> },
+}
+
+/// A subscription that is to become another.
+struct Change {
+    subscription: Arc<Subscription>,
+    done: oneshot::Sender<()>,
+    /// What is in flight then is cancelled.
+    deadline: Instant,
 }
 
 struct Landed {
     id: EntryId,
     event: Arc<Event>,
     attempt: u32,
+    begun_at: SystemTime,
     took: Duration,
     /// None where it was called off before anything was sent.
     outcome: Option<Result<(), Failure>>,
 }
-
-struct Page {
-    rows: Vec<StoredRow>,
-    complete: bool,
-}
-
-type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(super) struct LaneTask {
     context: Arc<LaneContext>,
@@ -62,84 +61,14 @@ pub(super) struct LaneTask {
     bodies: FuturesUnordered<Task<(EntryId, Option<Arc<Body>>)>>,
     writing: Option<Task<Result<Written, WriterClosed>>>,
     paging: Option<Task<Page>>,
+    change: Option<Change>,
+    deactivating: Option<Task<()>>,
+    /// Whether the endpoint's last answer was an acceptance.
+    trusted: bool,
+    limit: OutboxLimit,
+    storm: Storm,
     pressure: watch::Receiver<u64>,
-    meters: Meters,
-}
-
-/// Where a subscription's notifications go, and what they are signed with.
-pub(super) struct Endpoint {
-    pub(super) subscription: Arc<Subscription>,
-    uri: Uri,
-    signer: Signer,
-}
-
-/// Why a subscription cannot be served at all.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum EndpointError {
-    #[error("its URL cannot be used")]
-    Url(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("its secret cannot be used")]
-    Secret(#[from] crate::model::SigningSecretError),
-}
-
-impl Endpoint {
-    pub(super) fn new(subscription: Arc<Subscription>) -> Result<Self, EndpointError> {
-        let url = url::Url::parse(&subscription.url).map_err(|error| EndpointError::Url(error.into()))?;
-        let uri =
-            url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| EndpointError::Url(error.into()))?;
-        let secret = SigningSecret::parse(subscription.secret.expose())?;
-        Ok(Self { uri, signer: Signer::new(secret.key_bytes()), subscription })
-    }
-
-    /// One attempt.
-    pub(super) async fn post(
-        &self,
-        context: &LaneContext,
-        event_id: &str,
-        kind: AttemptKind,
-        body: bytes::Bytes,
-    ) -> Result<(), Failure> {
-        let message_id = EventId::message(event_id, self.subscription.opaque_id);
-        let attempt = Attempt { uri: &self.uri, message_id: &message_id, kind, body };
-        context.poster.post(&attempt, &self.signer).await.map(|_| ())
-    }
-}
-
-struct Meters {
-    delivered: Counter,
-    failed: Counter,
-    ok: Counter,
-    pending: Gauge,
-    duration: Histogram,
-    commit_to_delivery: Histogram,
-    subscription: String,
-}
-
-impl Meters {
-    fn new(subscription: &Subscription) -> Self {
-        let subscription = subscription.opaque_id.to_string();
-        let outcome = |outcome: &'static str| counter!(NOTIFICATIONS_TOTAL, "subscription" => subscription.clone(), "outcome" => outcome);
-        Self {
-            delivered: outcome("delivered"),
-            failed: outcome("failed"),
-            ok: counter!(ATTEMPTS_TOTAL, "subscription" => subscription.clone(), "outcome" => "ok"),
-            pending: gauge!(PENDING_NOTIFICATIONS, "subscription" => subscription.clone()),
-            duration: histogram!(DELIVERY_DURATION_SECONDS),
-            commit_to_delivery: histogram!(COMMIT_TO_DELIVERY_SECONDS),
-            subscription,
-        }
-    }
-
-    fn attempt(&self, outcome: &Result<(), Failure>, took: Duration) {
-        self.duration.record(took);
-        match outcome {
-            Ok(()) => self.ok.increment(1),
-            Err(failure) => {
-                let labels = [("subscription", self.subscription.clone()), ("outcome", failure.kind.label().into())];
-                counter!(ATTEMPTS_TOTAL, &labels).increment(1);
-            }
-        }
-    }
+    meters: LaneMeters,
 }
 
 /// A submitted batch and what the writer made of it.
@@ -147,27 +76,29 @@ struct Written {
     stored: Arc<[Stored]>,
     /// The stores of the batch: which tickets they settle, and whether the window holds them.
     stores: Vec<(String, Option<Ticket>, bool)>,
+    /// How many of its operations were outcomes.
+    outcomes: usize,
 }
 
 impl LaneTask {
-    pub(super) fn new(context: Arc<LaneContext>, subscription: Arc<Subscription>, lane: Lane<Ticket>) -> Self {
-        let meters = Meters::new(&subscription);
-        let endpoint = match Endpoint::new(subscription.clone()) {
-            Ok(endpoint) => endpoint,
-            Err(error) => {
-                warn!(subscription = %subscription.opaque_id, error = &error as &dyn std::error::Error, "cannot be served");
-                Endpoint { subscription, uri: Uri::from_static("http://invalid./"), signer: Signer::new(&[0]) }
-            }
-        };
+    pub(super) fn new(context: Arc<LaneContext>, subscription: Arc<Subscription>, mut lane: Lane<Ticket>) -> Self {
+        if subscription.state.is_halted() {
+            lane.hold();
+        }
         Self {
             pressure: context.pressure.clone(),
-            endpoint: Arc::new(endpoint),
+            meters: LaneMeters::new(&subscription),
+            limit: OutboxLimit::new(&context, &subscription),
+            storm: Storm::new(Instant::now()),
+            endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
             attempts: FuturesUnordered::new(),
             bodies: FuturesUnordered::new(),
             writing: None,
             paging: None,
-            meters,
+            change: None,
+            deactivating: None,
+            trusted: false,
             context,
         }
     }
@@ -180,16 +111,23 @@ impl LaneTask {
         let mut batch = Vec::new();
         loop {
             self.advance();
-            let wake = self.lane.next_wake();
+            let wake = self.lane.next_wake(Instant::now());
+            let change_by = self.change.as_ref().map(|change| change.deadline);
+            let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane);
             tokio::select! {
                 biased;
-                command = commands.recv() => return self.end(command, inbox).await,
+                command = commands.recv() => match command {
+                    Some(Command::Become { subscription, done }) => self.begin_change(subscription, done),
+                    command => return self.end(command, inbox).await,
+                },
                 Some(landed) = self.attempts.next() => self.land(landed),
                 written = finished(&mut self.writing) => if !self.written(written) { return },
-                page = finished(&mut self.paging) => self.paged(page),
+                page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
                 Some((id, body)) = self.bodies.next() => self.lane.loaded(id, body, Instant::now()),
-                1.. = inbox.recv_many(&mut batch, 16), if self.lane.accepts() => self.arrive(&mut batch),
+                () = finished(&mut self.deactivating) => {}
+                1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
+                () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
                 () = sleep_until(wake), if wake.is_some() => self.lane.spill_if_slow(Instant::now()),
             }
         }
@@ -198,23 +136,50 @@ impl LaneTask {
     /// Starts whatever can be started.
     fn advance(&mut self) {
         let now = Instant::now();
-        while let Some(start) = self.lane.start(now) {
-            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), start));
+        if self.lane.in_flight() == 0 {
+            self.finish_change();
         }
-        for (id, event_id) in self.lane.bodies_wanted() {
-            self.bodies.push(Box::pin(read_body(self.context.clone(), id, event_id)));
+        while self.change.is_none()
+            && let Some(start) = self.lane.start(now)
+        {
+            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), self.trusted, start));
+        }
+        for body in self.lane.bodies_wanted() {
+            self.bodies.push(read_body(self.context.clone(), body));
         }
         if self.writing.is_none() {
             self.write();
         }
         if self.paging.is_none()
-            && let Some(after) = self.lane.page_wanted()
+            && let Some(page) = self.lane.page_wanted(now)
         {
-            self.paging = Some(read_page(self.context.clone(), self.endpoint.subscription.id, after));
+            self.paging = Some(read_page(self.context.clone(), self.endpoint.subscription.id, page));
         }
-        // Precision is lost from 2^52 on.
-        #[allow(clippy::cast_precision_loss)]
-        self.meters.pending.set(self.lane.len() as f64);
+        self.meters.pending(self.lane.pending());
+    }
+
+    /// Nothing is started by what the subscription was.
+    fn begin_change(&mut self, subscription: Arc<Subscription>, done: oneshot::Sender<()>) {
+        if subscription.state.is_halted() {
+            self.lane.hold();
+        }
+        self.change = Some(Change { subscription, done, deadline: Instant::now() + CHANGES_WITHIN });
+    }
+
+    fn finish_change(&mut self) {
+        let Some(Change { subscription, done, .. }) = self.change.take() else { return };
+        if !subscription.state.is_halted() {
+            self.lane.release();
+        }
+        self.endpoint = Arc::new(Endpoint::of(subscription));
+        self.trusted = false;
+        // Whoever asked may have gone.
+        let _ = done.send(());
+    }
+
+    fn call_all_off(&mut self) {
+        self.attempts.clear();
+        self.lane.all_called_off(Instant::now());
     }
 
     fn arrive(&mut self, batch: &mut Vec<Arrival<Ticket>>) {
@@ -226,36 +191,67 @@ impl LaneTask {
     }
 
     fn land(&mut self, landed: Landed) {
-        let Landed { id, event, attempt, took, outcome } = landed;
-        let Some(outcome) = outcome else { return self.lane.called_off(id) };
-        self.meters.attempt(&outcome, took);
-        match outcome {
-            Ok(()) => {
-                self.context.stats.succeeded(self.endpoint.subscription.id);
-                self.meters.delivered.increment(1);
-                self.meters.commit_to_delivery.record(event.committed_at.elapsed().unwrap_or_default());
-                self.context.progress.settle(self.lane.succeeded(id, Instant::now()));
-            }
-            Err(failure) => self.failed(id, &event, attempt, failure),
+        let Some(outcome) = &landed.outcome else { return self.lane.called_off(landed.id, Instant::now()) };
+        self.meters.attempt(outcome, landed.took);
+        self.trusted = outcome.is_ok();
+        match landed.outcome {
+            Some(Err(ref failure)) => self.failed(&landed, failure),
+            _ => self.succeeded(&landed),
         }
     }
 
-    fn failed(&mut self, id: EntryId, event: &Event, attempt: u32, failure: Failure) {
+    fn succeeded(&mut self, landed: &Landed) {
+        let was_flowing = self.lane.is_flowing();
+        self.context.stats.succeeded(self.endpoint.subscription.id);
+        self.meters.delivered(landed.event.committed_at);
+        self.context.progress.settle(self.lane.succeeded(landed.id, Instant::now()));
+        if !was_flowing {
+            let (subscription, pending) = (self.endpoint.subscription.opaque_id, self.lane.pending());
+            info!(%subscription, pending, "the endpoint accepts again; what it is owed goes out");
+        }
+    }
+
+    fn failed(&mut self, landed: &Landed, failure: &Failure) {
         self.context.stats.failed(self.endpoint.subscription.id);
+        let was_flowing = self.lane.is_flowing();
+        let finished = self.lane.failed(landed.id, setback(landed, failure), Instant::now());
+        self.tell(landed, failure, &finished);
+        if finished == Finished::GivenUp {
+            self.meters.failed.increment(1);
+        }
+        if was_flowing && !self.lane.is_flowing() {
+            let (subscription, reason) = (self.endpoint.subscription.opaque_id, &failure.reason);
+            warn!(%subscription, reason, "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
+        }
+        if failure.answer.as_ref().is_some_and(Answer::is_gone) {
+            self.deactivate("the endpoint answered 410 Gone".into());
+        }
+    }
+
+    fn tell(&mut self, landed: &Landed, failure: &Failure, finished: &Finished) {
         let subscription = self.endpoint.subscription.opaque_id;
-        let (source, position) = (&self.context.source_name, event.position);
-        let lsn = position.commit_lsn;
-        let reason = failure.reason.clone();
-        match self.lane.failed(id, failure.reason, Instant::now()) {
+        let Landed { event, attempt, .. } = landed;
+        let (source, lsn, index) = (&self.context.source_name, event.position.commit_lsn, event.position.index);
+        let (table, event, reason) = (event.relation_oid, &event.id, &failure.reason);
+        match finished {
             Finished::Retry { wait } => {
-                info!(%subscription, %source, table = event.relation_oid, %lsn, index = position.index, event = event.id,
-                    attempt, reason, retry_in = ?wait, "an attempt failed");
+                let Some(untold) = self.storm.admits(Instant::now()) else { return };
+                info!(%subscription, %source, table, %lsn, index, event, attempt, reason, retry_in = ?wait, untold,
+                    "an attempt failed");
             }
             Finished::GivenUp => {
-                self.meters.failed.increment(1);
-                warn!(%subscription, %source, table = event.relation_oid, %lsn, index = position.index, event = event.id,
-                    attempt, reason, "a notification was given up");
+                warn!(%subscription, %source, table, %lsn, index, event, attempt, reason, "a notification was given up");
             }
+            Finished::Probed => debug!(%subscription, %source, event, reason, "a probe failed"),
+        }
+    }
+
+    /// Nothing more is sent, and the catalog is told so until it has heard.
+    fn deactivate(&mut self, reason: String) {
+        self.lane.hold();
+        if self.deactivating.is_none() {
+            let (catalog, subscription) = (self.context.catalog.clone(), self.endpoint.subscription.clone());
+            self.deactivating = Some(Box::pin(deactivate(catalog, subscription, reason)));
         }
     }
 
@@ -267,54 +263,55 @@ impl LaneTask {
         }
         let subscription = self.endpoint.subscription.id;
         let mut stores = Vec::new();
-        let operations = writes.into_iter().map(|write| operation(subscription, write, &mut stores)).collect();
+        let operations: Vec<Operation> =
+            writes.into_iter().map(|write| operation(subscription, write, &mut stores)).collect();
+        let outcomes = operations.len() - stores.len();
         let writer = self.context.writer.clone();
-        let write = async move { writer.write(operations).await.map(|stored| Written { stored, stores }) };
+        let write = async move { writer.write(operations).await.map(|stored| Written { stored, stores, outcomes }) };
         self.writing = Some(Box::pin(write));
     }
 
     /// False where the outbox is no longer ours: the lane must end without settling anything.
     fn written(&mut self, written: Result<Written, WriterClosed>) -> bool {
-        let Ok(Written { stored, stores }) = written else { return false };
+        let Ok(Written { stored, stores, outcomes }) = written else { return false };
         let subscription = self.endpoint.subscription.id;
         let own = stored.iter().filter(|row| row.subscription == subscription);
-        let seqs: std::collections::HashMap<&str, i64> = own.map(|row| (row.event_id.as_str(), row.seq)).collect();
-        let acks: Vec<Ack> = stores
-            .iter()
-            .map(|(event_id, _, in_window)| Ack {
-                seq: seqs.get(event_id.as_str()).copied(),
-                event_id: event_id.clone(),
-                in_window: *in_window,
-            })
-            .collect();
-        self.lane.confirm(&acks);
+        let seqs: HashMap<&str, i64> = own.map(|row| (row.event_id.as_str(), row.seq)).collect();
+        let ack = |(event_id, _, in_window): &(String, Option<Ticket>, bool)| Ack {
+            seq: seqs.get(event_id.as_str()).copied(),
+            event_id: event_id.clone(),
+            in_window: *in_window,
+        };
+        let acks: Vec<Ack> = stores.iter().map(ack).collect();
+        self.lane.confirm(&acks, outcomes);
         self.context.progress.settle(stores.into_iter().filter_map(|(_, ticket, _)| ticket));
+        if let Some(reason) = self.limit.deactivates(&self.lane) {
+            self.deactivate(reason);
+        }
         true
     }
 
-    fn paged(&mut self, page: Page) {
-        self.lane.paged(page.rows, page.complete, Instant::now());
-    }
-
-    async fn end(mut self, command: Option<Command>, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
+    async fn end(mut self, command: Option<Command>, inbox: mpsc::Receiver<Arrival<Ticket>>) {
         match command {
             Some(Command::Drain { deadline }) => self.drain(deadline, inbox).await,
-            Some(Command::Abandon) => {
-                self.attempts.clear();
-                inbox.close();
-                while let Some(arrival) = inbox.recv().await {
-                    self.context.progress.settle([arrival.ticket]);
-                }
-                if self.writing.is_some()
-                    && let Ok(written) = finished(&mut self.writing).await
-                {
-                    self.context.progress.settle(written.stores.into_iter().filter_map(|(_, ticket, _)| ticket));
-                }
-                self.context.progress.settle(self.lane.abandon());
-            }
+            Some(Command::Abandon) => self.abandon(inbox).await,
             // The session is over.
-            None => {}
+            Some(Command::Become { .. }) | None => {}
         }
+    }
+
+    async fn abandon(mut self, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
+        self.attempts.clear();
+        inbox.close();
+        while let Some(arrival) = inbox.recv().await {
+            self.context.progress.settle([arrival.ticket]);
+        }
+        if self.writing.is_some()
+            && let Ok(written) = finished(&mut self.writing).await
+        {
+            self.context.progress.settle(written.stores.into_iter().filter_map(|(_, ticket, _)| ticket));
+        }
+        self.context.progress.settle(self.lane.abandon());
     }
 
     async fn drain(&mut self, deadline: tokio::time::Instant, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
@@ -349,6 +346,11 @@ impl LaneTask {
     }
 }
 
+fn setback(landed: &Landed, failure: &Failure) -> Setback {
+    let record = failure.record(landed.attempt, landed.begun_at, landed.took);
+    Setback { record, asked: failure.answer.as_ref().and_then(|answer| answer.retry_after) }
+}
+
 /// Waits for a task that may not be there, and removes it once it is done; cancel-safe.
 async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     let Some(running) = task else { return std::future::pending().await };
@@ -357,31 +359,31 @@ async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     result
 }
 
-fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, start: Start) -> Task<Landed> {
+fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, trusted: bool, start: Start) -> Task<Landed> {
     Box::pin(async move {
         let Start { id, event, body, attempt } = start;
         let permit = tokio::select! {
             biased;
             () = context.stopping.cancelled() => None,
-            permit = permit(&context) => permit,
+            permit = permit(&context, trusted) => permit,
         };
-        let begun = Instant::now();
+        let (begun_at, begun) = (SystemTime::now(), Instant::now());
         let outcome = match permit {
             Some(_permit) => {
                 let kind = AttemptKind::Notification { attempt };
-                Some(endpoint.post(&context, &event.id, kind, body.bytes().clone()).await)
+                Some(endpoint.post(&context.poster, &event.id, kind, body.bytes().clone()).await)
             }
             None => None,
         };
-        Landed { id, event, attempt, took: begun.elapsed(), outcome }
+        Landed { id, event, attempt, begun_at, took: begun.elapsed(), outcome }
     })
 }
 
 /// The right to be in flight, under a fence that is open.
-async fn permit(context: &LaneContext) -> Option<tokio::sync::OwnedSemaphorePermit> {
+async fn permit(context: &LaneContext, trusted: bool) -> Option<super::in_flight::Permit> {
     loop {
         context.fence.opened().await;
-        let permit = context.in_flight.clone().acquire_owned().await.ok()?;
+        let permit = context.in_flight.permit(trusted).await?;
         if context.fence.is_open() {
             return Some(permit);
         }
@@ -400,64 +402,12 @@ fn operation(subscription: i64, write: Write<Ticket>, stores: &mut Vec<(String, 
             stores.push((event.id.clone(), ticket, in_window));
             Operation::Store { subscription, event, body }
         }
-        Write::Reschedule { event, attempts, wait, age, error } => {
-            Operation::Reschedule { subscription, event_id: event.id.clone(), attempts, wait, age, error }
+        Write::Reschedule { event, wait, age, record } => {
+            Operation::Reschedule { subscription, event_id: event.id.clone(), wait, age, record }
         }
         Write::Delivered { event } => Operation::Delivered { subscription, event_id: event.id.clone() },
-        Write::Failed { event, attempts, age, error } => {
-            Operation::Failed { subscription, event_id: event.id.clone(), attempts, age, error }
-        }
-    }
-}
-
-fn read_page(context: Arc<LaneContext>, subscription: i64, after: i64) -> Task<Page> {
-    Box::pin(async move {
-        // A lane's page takes a share of what is read back, so that several lanes can read at once.
-        let share = (context.read_back_bytes / 4).max(1);
-        let bytes = i64::try_from(share).unwrap_or(i64::MAX);
-        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let rows = again(|| context.reader.page(&context.source_name, subscription, after, limit, bytes)).await;
-        let complete = rows.len() < PAGE;
-        let mut stored = Vec::with_capacity(rows.len());
-        for row in rows {
-            stored.push(stored_row(&context, row));
-        }
-        Page { rows: stored, complete }
-    })
-}
-
-/// A body that finds no room now is read again when its time comes.
-fn stored_row(context: &LaneContext, row: OutboxRow) -> StoredRow {
-    let body = row.body.and_then(|bytes| {
-        let permits = permits(context, bytes.len());
-        let held = context.read_back.clone().try_acquire_many_owned(permits).ok()?;
-        Some(Arc::new(Body::new(bytes, held)))
-    });
-    StoredRow { seq: row.seq, event: row.event, body, attempts: row.attempts, due_in: row.due_in, age: row.age }
-}
-
-async fn read_body(context: Arc<LaneContext>, id: EntryId, event_id: String) -> (EntryId, Option<Arc<Body>>) {
-    let Some(bytes) = again(|| context.reader.body(&event_id)).await else { return (id, None) };
-    let permits = permits(&context, bytes.len());
-    // The semaphore is never closed.
-    let held = context.read_back.clone().acquire_many_owned(permits).await.ok();
-    (id, Some(Arc::new(Body::new(bytes, held))))
-}
-
-/// One permit a byte; a body larger than everything is processed alone.
-fn permits(context: &LaneContext, bytes: usize) -> u32 {
-    u32::try_from(bytes.clamp(1, context.read_back_bytes.max(1))).unwrap_or(u32::MAX)
-}
-
-/// Until it succeeds: the lane can do nothing else.
-async fn again<T, F: Future<Output = Result<T, OutboxError>>>(read: impl Fn() -> F) -> T {
-    loop {
-        match read().await {
-            Ok(result) => return result,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "the outbox could not be read; trying again");
-                tokio::time::sleep(READ_RETRY).await;
-            }
+        Write::Failed { event, age, record } => {
+            Operation::Failed { subscription, event_id: event.id.clone(), age, record }
         }
     }
 }

@@ -4,18 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
+use super::in_flight::InFlight;
 use super::lane_task::{Command, LaneTask};
 use super::progress::Progress;
+use super::read_back::ReadBack;
 use super::stats::Stats;
+use crate::admin::Readiness;
 use crate::checkpoint::Ticket;
-use crate::config::DeliverySettings;
-use crate::deliver::{Arrival, Lane, Limits, Poster, RetryPolicy};
+use crate::config::{DeliverySettings, WhenFull};
+use crate::deliver::{Arrival, BreakerPolicy, Lane, Limits, Poster, RetryPolicy};
 use crate::model::Subscription;
 use crate::outbox::{OutboxReader, OutboxWriter, Resumed};
 
@@ -28,6 +32,13 @@ const WINDOW: usize = 10_000;
 /// A lane holds at most this share of the memory for notifications.
 const LANE_SHARE: usize = 8;
 
+/// So many different notifications fail in a row, and the endpoint is taken to be down. A few rows that are rejected for
+/// good do not make it so.
+const BREAKER_THRESHOLD: usize = 10;
+
+/// An endpoint that comes back is found within it.
+const PROBE_CAP: Duration = Duration::from_secs(60);
+
 /// What is read back from the outbox has this share of the memory for notifications to itself, so that a full intake
 /// never starves the lanes that would make room.
 const OUTBOX_SHARE: usize = 4;
@@ -36,7 +47,6 @@ const OUTBOX_SHARE: usize = 4;
 const ABORTED_POLL: Duration = Duration::from_millis(5);
 
 /// What all lanes of a source share.
-#[derive(Debug)]
 pub(super) struct LaneContext {
     pub(super) source_name: String,
     pub(super) poster: Poster,
@@ -47,10 +57,13 @@ pub(super) struct LaneContext {
     pub(super) stats: Arc<Stats>,
     pub(super) limits: Limits,
     /// Attempts in flight, all subscriptions together.
-    pub(super) in_flight: Arc<Semaphore>,
-    /// Bytes of bodies read back from the outbox.
-    pub(super) read_back: Arc<Semaphore>,
-    pub(super) read_back_bytes: usize,
+    pub(super) in_flight: InFlight,
+    /// Memory for bodies read back from the outbox.
+    pub(super) read_back: ReadBack,
+    pub(super) max_pending: Option<usize>,
+    pub(super) when_full: WhenFull,
+    pub(super) readiness: Readiness,
+    pub(super) catalog: Arc<CatalogWatch>,
     /// Counts the times that the intake had no memory left.
     pub(super) pressure: watch::Receiver<u64>,
     /// Cancelled when nothing is to be started any more.
@@ -83,10 +96,17 @@ pub(super) fn limits(settings: &DeliverySettings) -> Limits {
             max_attempts: settings.max_attempts(),
             give_up_after: settings.give_up_after(),
         },
+        breaker: BreakerPolicy {
+            threshold: BREAKER_THRESHOLD,
+            base: settings.retry_base(),
+            cap: settings.retry_cap().min(PROBE_CAP),
+        },
     }
 }
 
 struct Handle {
+    /// As the lane knows it, or is being told.
+    subscription: Arc<Subscription>,
     inbox: mpsc::Sender<Arrival<Ticket>>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
@@ -133,6 +153,9 @@ impl Lanes {
         if state.closed.contains(&subscription.id) {
             return None;
         }
+        // Whoever asks may go by an older catalog: a lane is made as the subscription is now, and told of what comes later.
+        let index = self.context.catalog.index();
+        let subscription = index.subscription(subscription.id).unwrap_or(subscription);
         let resumed = state.resumed.remove(&subscription.id);
         let handle = self.spawn(subscription, resumed);
         let inbox = handle.inbox.clone();
@@ -143,7 +166,7 @@ impl Lanes {
     /// Makes the lanes of subscriptions that are owed something, so that it goes on without waiting for a change.
     pub(super) fn resume<'a>(&self, subscriptions: impl Iterator<Item = &'a Arc<Subscription>>) {
         let owed: HashSet<i64> =
-            self.state().resumed.iter().filter(|(_, resumed)| resumed.owes).map(|(id, _)| *id).collect();
+            self.state().resumed.iter().filter(|(_, resumed)| resumed.owed > 0).map(|(id, _)| *id).collect();
         for subscription in subscriptions.filter(|subscription| owed.contains(&subscription.id)) {
             self.inbox(subscription);
         }
@@ -172,6 +195,26 @@ impl Lanes {
         let _ = self.context.writer.purge(subscription).await;
     }
 
+    /// Tells a lane that its subscription has changed, where that means something to it; returns when nothing is under way by what
+    /// it was.
+    pub(super) async fn update(&self, subscription: &Arc<Subscription>) {
+        let commands = {
+            let mut state = self.state();
+            let Some(handle) = state.lanes.get_mut(&subscription.id) else { return };
+            if is_served_alike(&handle.subscription, subscription) {
+                return;
+            }
+            handle.subscription = subscription.clone();
+            handle.commands.clone()
+        };
+        let (done, told) = oneshot::channel();
+        let command = Command::Become { subscription: subscription.clone(), done };
+        // A lane that has ended sends nothing.
+        if commands.send(command).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+
     /// The lanes' numbers.
     pub(super) fn subscriptions(&self) -> Vec<i64> {
         let state = self.state();
@@ -195,7 +238,9 @@ impl Lanes {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, commanded) = mpsc::channel(1);
         let lane = match resumed {
-            Some(resumed) => Lane::resumed(self.context.limits, resumed.replay_until, resumed.resolved),
+            Some(Resumed { owed, replay_until, resolved }) => {
+                Lane::resumed(self.context.limits, owed, replay_until, resolved)
+            }
             None => Lane::new(self.context.limits),
         };
         let task = LaneTask::new(self.context.clone(), subscription.clone(), lane);
@@ -206,12 +251,19 @@ impl Lanes {
             task.run(arrivals, commanded).await;
             over.disarm();
         });
-        Handle { inbox, commands, task }
+        Handle { subscription: subscription.clone(), inbox, commands, task }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a lane does the same for both.
+fn is_served_alike(one: &Subscription, other: &Subscription) -> bool {
+    one.url == other.url
+        && one.secret.expose() == other.secret.expose()
+        && one.state.is_halted() == other.state.is_halted()
 }
 
 async fn end(mut handle: Handle, command: Command) {

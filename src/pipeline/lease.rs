@@ -10,6 +10,7 @@ use tokio_postgres::types::PgLsn;
 use tracing::warn;
 
 use super::PipelineError;
+use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
@@ -57,6 +58,10 @@ impl LeaseFacts {
         }
     }
 
+    fn revision(&self) -> i64 {
+        self.revision.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_received(&self, lsn: Lsn) {
         self.received_lsn.store(lsn.get(), Ordering::Relaxed);
     }
@@ -77,12 +82,12 @@ impl LeaseFacts {
 }
 
 /// The lease of one source under one epoch.
-#[derive(Debug)]
 pub(super) struct Lease {
     pub(super) source_name: String,
     pub(super) epoch: i64,
     pub(super) identity: Identity,
     pub(super) link: Arc<Link>,
+    pub(super) catalog: Arc<CatalogWatch>,
     pub(super) fence: Arc<Fence>,
     pub(super) facts: Arc<LeaseFacts>,
 }
@@ -107,12 +112,19 @@ impl Lease {
     /// Renews until the epoch is found stale.
     pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
         loop {
-            if let Err(error) = tokio::time::timeout(LIVE_FOR, self.renew()).await.unwrap_or(Ok(())) {
-                if matches!(error, PipelineError::Fenced) {
-                    return Err(error);
+            match tokio::time::timeout(LIVE_FOR, self.renew()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
+                Ok(Err(error)) => {
+                    let source = &self.source_name;
+                    warn!(source, error = &error as &dyn std::error::Error, "the lease was not renewed");
+                    self.link.forget().await;
                 }
-                warn!(source = self.source_name, error = &error as &dyn std::error::Error, "the lease was not renewed");
-                self.link.forget().await;
+                Err(_) => {
+                    warn!(source = self.source_name, "the lease was not renewed: the catalog does not answer");
+                    // What is stuck may stay so for longer than the network is away.
+                    self.link.forget().await;
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(RENEWAL) => {}
@@ -121,14 +133,21 @@ impl Lease {
         }
     }
 
-    /// Renews once.
+    /// Renews once. While a lease was not live, a deletion was confirmed without asking its holder: one that comes back, or
+    /// is new, starts nothing before every lane respects what was deleted by then.
     pub(super) async fn renew(&self) -> Result<(), PipelineError> {
         let before = Instant::now();
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
         if self.write(&client).await? == 0 {
             return Err(PipelineError::Fenced);
         }
-        self.fence.renew(before + LIVE_FOR);
+        // Read only now that whoever deletes can see the lease, and waits for it.
+        if self.fence.has_lease() || self.facts.revision() >= current_revision(&client).await? {
+            self.fence.renew(before + LIVE_FOR);
+        } else {
+            // The lanes are told; with the revision that they respect then, the lease is renewed at once.
+            self.catalog.reload().await?;
+        }
         Ok(())
     }
 
@@ -143,7 +162,7 @@ impl Lease {
 
     async fn write(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {
         let Identity { daemon, host, pid } = &self.identity;
-        let revision = self.facts.revision.load(Ordering::Relaxed);
+        let revision = self.facts.revision();
         let received = PgLsn::from(self.facts.received().get());
         let caught_up = self.facts.caught_up();
         let statement = include_str!("../../sql/checkpoint/renew_lease.sql");
@@ -151,4 +170,8 @@ impl Lease {
             .execute(statement, &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &caught_up])
             .await
     }
+}
+
+async fn current_revision(client: &Client) -> Result<i64, tokio_postgres::Error> {
+    client.query_one("SELECT value FROM notifications.revision", &[]).await?.try_get(0)
 }

@@ -1,18 +1,27 @@
 //! The only room that knows every stage: it wires them, supervises them and drains them.
 
+mod asked;
 mod catalog_watch;
 mod checkpointer;
+mod deactivation;
+mod endpoint;
 mod error;
 mod fence;
+mod in_flight;
 mod intake;
+mod lane_meters;
 mod lane_task;
 mod lanes;
 mod lease;
+mod outbox_limit;
 mod progress;
+mod read_back;
+mod retries_asked;
 mod run;
 mod session;
 mod source_task;
 mod stats;
+mod storm;
 mod tests_asked;
 mod upkeep;
 

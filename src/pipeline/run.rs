@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
+use super::in_flight::InFlight;
 use super::lease::Identity;
 use super::source_task::{SourceContext, SourceTask};
 use crate::admin::{self, Readiness};
@@ -42,7 +42,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
     let watch = catalog.clone();
     services.spawn(async move { watch.run().await });
 
-    let in_flight = Arc::new(Semaphore::new(settings.delivery().max_in_flight()));
+    let in_flight = InFlight::new(settings.delivery().max_in_flight());
     let identity = Identity::new();
     let mut sources = JoinSet::new();
     for source in settings.sources() {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::PipelineError;
+use super::asked::Asked;
 use super::catalog_watch::CatalogWatch;
 use super::checkpointer::Checkpointer;
 use super::fence::Fence;
@@ -18,17 +19,22 @@ use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
 use super::progress::Progress;
+use super::read_back::ReadBack;
+use super::retries_asked::RetriesAsked;
 use super::source_task::SourceContext;
 use super::stats::Stats;
-use super::tests_asked;
+use super::tests_asked::TestsAsked;
 use crate::checkpoint::{CheckpointStore, ResumePoint, SourceRecord};
 use crate::model::{Lsn, SubscriptionState};
 use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
 use crate::postgres::Link;
 use crate::source::SystemIdentity;
 
-/// How long the last checkpoint and the release of the lease may take at an orderly stop, beyond the grace.
+/// How long what is left to write may take at an orderly stop, beyond the grace, where the catalog answers.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// A catalog that answers nothing for so long once the grace is over is not waited for.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Session {
     pub(super) epoch: i64,
@@ -51,6 +57,7 @@ pub(super) struct Session {
     lease: Arc<Lease>,
     link: Arc<Link>,
     stats: Arc<Stats>,
+    disable_after: Duration,
     tasks: JoinSet<()>,
 }
 
@@ -70,6 +77,7 @@ impl Session {
             epoch: record.epoch,
             identity: context.identity.clone(),
             link: Arc::new(Link::new(context.catalog_url().clone(), "webhookdb-notifications lease")),
+            catalog: context.catalog.clone(),
             fence: fence.clone(),
             facts: facts.clone(),
         });
@@ -101,13 +109,13 @@ impl Session {
             link: link.clone(),
             progress: progress.clone(),
             stats: stats.clone(),
+            disable_after: context.delivery.disable_after(),
             persisted: persist,
             last: point,
             last_at: Instant::now(),
         };
         supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
 
-        let read_back_bytes = lanes::read_back_bytes(&context.delivery);
         let lane_context = LaneContext {
             source_name: context.name().to_owned(),
             poster: context.poster.clone(),
@@ -118,8 +126,11 @@ impl Session {
             stats: stats.clone(),
             limits: lanes::limits(&context.delivery),
             in_flight: context.in_flight.clone(),
-            read_back: Arc::new(Semaphore::new(read_back_bytes)),
-            read_back_bytes,
+            read_back: ReadBack::new(lanes::read_back_bytes(&context.delivery)),
+            max_pending: context.delivery.max_pending(),
+            when_full: context.delivery.when_full(),
+            readiness: context.readiness.clone(),
+            catalog: context.catalog.clone(),
             pressure: pressed,
             stopping: CancellationToken::new(),
             over: over.clone(),
@@ -128,10 +139,15 @@ impl Session {
         lanes.resume(
             loaded.index.subscriptions().filter(|subscription| subscription.state != SubscriptionState::Deleted),
         );
-        let tests = tests_asked::run(context.catalog.clone(), lanes.context(), context.identity.clone());
-        supervise(&mut tasks, &over, "test events", tests);
-        let deletions = follow_deletions(context.catalog.clone(), lanes.clone(), facts.clone());
-        supervise(&mut tasks, &over, "deletions", deletions);
+        let asked = Asked {
+            catalog: context.catalog.clone(),
+            context: lanes.context(),
+            daemon: context.identity.daemon.clone(),
+        };
+        supervise(&mut tasks, &over, "test events", asked.clone().serve(TestsAsked));
+        supervise(&mut tasks, &over, "retries by hand", asked.serve(RetriesAsked::new()));
+        let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
+        supervise(&mut tasks, &over, "catalog", following);
         let memory_bytes = lanes::intake_bytes(&context.delivery);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
@@ -151,6 +167,7 @@ impl Session {
             store,
             link,
             stats,
+            disable_after: context.delivery.disable_after(),
             tasks,
         })
     }
@@ -172,23 +189,27 @@ impl Session {
     /// acknowledged.
     pub(super) async fn drain(mut self, mut backlog: Backlog, grace: Duration) -> Lsn {
         let deadline = Instant::now() + grace;
-        let drained = tokio::time::timeout_at(deadline + LAST_WRITES, async {
+        let link = self.link.clone();
+        let drained = async {
             // One subscription may have a change that another has not: read again, the first would get it twice.
             if tokio::time::timeout_at(deadline, backlog.flush(&self)).await.is_err() {
                 warn!("what is read and in no lane will be read again; some may be sent again");
             }
             self.lanes.drain(deadline).await;
             self.persist_last().await
-        });
-        match drained.await {
-            Ok(Ok(())) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
-            Ok(Err(error)) => {
-                warn!(
+        };
+        tokio::select! {
+            biased;
+            drained = drained => match drained {
+                Ok(()) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
+                Err(error) => warn!(
                     error = &error as &dyn std::error::Error,
                     "the last checkpoint was not made; some may be sent again"
-                );
+                ),
+            },
+            () = beyond_grace(&link, deadline) => {
+                warn!("the grace period is over; what was not settled will be read from the log again");
             }
-            Err(_) => warn!("the grace period is over; what was not settled will be read from the log again"),
         }
         self.tasks.shutdown().await;
         *self.persisted.borrow()
@@ -204,6 +225,7 @@ impl Session {
             link: self.link.clone(),
             progress: self.progress.clone(),
             stats: self.stats.clone(),
+            disable_after: self.disable_after,
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
@@ -213,6 +235,22 @@ impl Session {
         checkpointer.tell_stats().await?;
         self.lease.release().await
     }
+}
+
+/// Returns when nothing is to be waited for any more: some time after the grace, or as soon as the catalog is found away.
+async fn beyond_grace(link: &Link, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    while Instant::now() < deadline + LAST_WRITES && answers(link).await {
+        tokio::time::sleep(ANSWERS_WITHIN).await;
+    }
+}
+
+async fn answers(link: &Link) -> bool {
+    let answer = async {
+        let client = link.client().await.ok()?;
+        client.batch_execute("").await.ok()
+    };
+    tokio::time::timeout(ANSWERS_WITHIN, answer).await.is_ok_and(|answer| answer.is_some())
 }
 
 /// A task that the session cannot do without: its end is the session's.
@@ -236,8 +274,9 @@ fn supervise(
     });
 }
 
-/// Ends the lanes of deleted subscriptions, and only then says that the revision is respected.
-async fn follow_deletions(
+/// Ends the lanes of deleted subscriptions and tells the others what has become of theirs, and only then says that the
+/// revision is respected.
+async fn follow_catalog(
     catalog: Arc<CatalogWatch>,
     lanes: Arc<Lanes>,
     facts: Arc<LeaseFacts>,
@@ -253,6 +292,8 @@ async fn follow_deletions(
         for id in lanes.subscriptions().into_iter().chain(marked).filter(deleted) {
             lanes.close(id).await;
         }
+        let served = loaded.index.subscriptions().filter(|subscription| !deleted(&subscription.id));
+        futures_util::future::join_all(served.map(|subscription| lanes.update(subscription))).await;
         facts.set_revision(loaded.index.revision);
         if changes.changed().await.is_err() {
             return Ok(());

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
+use super::in_flight::InFlight;
 use super::intake::{Backlog, Intake};
 use super::lease::Identity;
 use super::session::Session;
@@ -47,9 +47,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// A stream that lasted for so long was a good one: the next wait is short again.
 const LASTED: Duration = Duration::from_secs(30);
 
-/// How soon, and how often, it is checked that no commit waits for us; the first status update is sent by then.
-const GUEST_FIRST: Duration = Duration::from_millis(500);
-const GUEST_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is checked that no commit waits for us: one that does waits no longer than this.
+const GUEST_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a source's task needs of the daemon.
 pub(super) struct SourceContext {
@@ -59,7 +58,7 @@ pub(super) struct SourceContext {
     pub(super) catalog: Arc<CatalogWatch>,
     pub(super) identity: Identity,
     pub(super) poster: Poster,
-    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) in_flight: InFlight,
     pub(super) readiness: Readiness,
     pub(super) stop: CancellationToken,
 }
@@ -161,16 +160,32 @@ impl SourceTask {
             return Err(self.explain(error).await);
         }
         let settings = &self.context.settings;
+        check_not_synchronous(&client).await?;
         let mut connection = ReplicationConnection::connect(settings.url()).await?;
         let identity = connection.identify_system().await?;
         let history = connection.timeline_history(identity.timeline).await?;
         self.check_publication(&client).await?;
         let (stream, feedback) = connection.start(settings.slot(), settings.publication()).await?;
-        // The slot is ours: only now does its confirmed position stand still.
-        let slot = SlotState::read(&client, settings.slot()).await?;
-        let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
-        self.take_over(&identity, &history, confirmed_flush_lsn).await?;
+        let confirmed_flush_lsn = tokio::select! {
+            biased;
+            // From here on a server that stops waits for us, and a takeover may take seconds.
+            () = sentinel.shutting_down() => return Err(SourceError::ShuttingDown.into()),
+            taken = self.take_slot(&client, &identity, &history) => taken?,
+        };
         Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn })
+    }
+
+    /// The slot is ours: only now does its confirmed position, which this returns, stand still.
+    async fn take_slot(
+        &mut self,
+        client: &tokio_postgres::Client,
+        identity: &SystemIdentity,
+        history: &TimelineHistory,
+    ) -> Result<Lsn, PipelineError> {
+        let slot = SlotState::read(client, self.context.settings.slot()).await?;
+        let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
+        self.take_over(identity, history, confirmed_flush_lsn).await?;
+        Ok(confirmed_flush_lsn)
     }
 
     /// Stands by while another daemon reads from the slot.
@@ -312,7 +327,6 @@ impl SourceTask {
             said: HashSet::new(),
             unread: VecDeque::new(),
         };
-        let backend_pid = stream.backend_pid();
         let mut intake = Intake::new(
             context.name(),
             session,
@@ -332,19 +346,30 @@ impl SourceTask {
             ended = intake.run(&mut stream) => ended,
             error = acknowledge(session, &known, &feedback) => Err(error),
             never = tell_streaming(context, session, stuck) => match never {},
-            error = stay_asynchronous(&sentinel, backend_pid) => Err(error),
+            error = stay_asynchronous(&sentinel) => Err(error),
             error = upkeep.run() => Err(error),
         };
         outcome?;
         // The stop: nothing more is read, what is in flight finishes, and the server hears of it.
         drop(stream);
         if let Some(session) = self.session.take() {
-            let settled = session.drain(std::mem::take(&mut self.backlog), context.delivery.grace()).await;
-            if known.is_cancelled() {
-                feedback.acknowledge(settled);
+            let drain = session.drain(std::mem::take(&mut self.backlog), context.delivery.grace());
+            let mut drain = std::pin::pin!(drain);
+            tokio::select! {
+                biased;
+                settled = &mut drain => {
+                    if known.is_cancelled() {
+                        feedback.acknowledge(settled);
+                    }
+                    feedback.close().await;
+                }
+                // The server stops too, and must not wait for what is in flight here.
+                () = sentinel.shutting_down() => {
+                    drop(feedback);
+                    drain.await;
+                }
             }
         }
-        feedback.close().await;
         info!(source = context.name(), "stopped");
         Ok(())
     }
@@ -382,16 +407,14 @@ async fn acknowledge(session: &Session, known: &CancellationToken, feedback: &Fe
 }
 
 /// Ends where an application's commit would wait for us.
-async fn stay_asynchronous(sentinel: &Sentinel, backend_pid: i32) -> PipelineError {
-    tokio::time::sleep(GUEST_FIRST).await;
+async fn stay_asynchronous(sentinel: &Sentinel) -> PipelineError {
     loop {
+        tokio::time::sleep(GUEST_INTERVAL).await;
         if let Some(client) = sentinel.client()
-            && let Err(error @ SourceError::SynchronousStandby { .. }) =
-                check_not_synchronous(&client, backend_pid).await
+            && let Err(error @ SourceError::SynchronousStandby { .. }) = check_not_synchronous(&client).await
         {
             return error.into();
         }
-        tokio::time::sleep(GUEST_INTERVAL).await;
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Client;
+use tracing::warn;
+
+use crate::catalog::{CatalogError, subscriptions};
 
 #[derive(Debug, Default)]
 pub(super) struct Stats(Mutex<HashMap<i64, Last>>);
@@ -28,8 +31,15 @@ impl Stats {
         note(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subscription).or_default());
     }
 
-    /// Writes what was noted since the last time; what cannot be written is forgotten, since the next note replaces it.
-    pub(super) async fn flush(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+    /// Writes what was noted since the last time, under the epoch that holds; what cannot be written is forgotten, since the
+    /// next note replaces it. Whoever has failed for `disable_after` by now, by what the catalog remembers, is deactivated.
+    pub(super) async fn flush(
+        &self,
+        client: &Client,
+        source: &str,
+        epoch: i64,
+        disable_after: Duration,
+    ) -> Result<(), CatalogError> {
         let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if noted.is_empty() {
             return Ok(());
@@ -41,7 +51,28 @@ impl Stats {
             failures.push(last.failure);
         }
         let statement = include_str!("../../sql/catalog/note_attempts.sql");
-        client.execute(statement, &[&ids, &successes, &failures]).await?;
-        Ok(())
+        if client.execute(statement, &[&ids, &successes, &failures, &source, &epoch]).await? == 0 {
+            return Ok(());
+        }
+        let failed = ids.iter().zip(&failures).filter(|(_, failure)| failure.is_some()).map(|(id, _)| *id).collect();
+        disable_failing(client, failed, disable_after).await
     }
+}
+
+async fn disable_failing(client: &Client, failed: Vec<i64>, disable_after: Duration) -> Result<(), CatalogError> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let statement = include_str!("../../sql/catalog/failing_for_too_long.sql");
+    for row in client.query(statement, &[&failed, &disable_after.as_secs_f64()]).await? {
+        let (id, opaque_id, url): (i64, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let since = humantime::format_rfc3339_seconds(row.try_get(3)?);
+        let reason = format!("the endpoint has accepted nothing since {since}");
+        subscriptions::deactivate(client, id, &reason).await?;
+        warn!(
+            subscription = opaque_id,
+            url, reason, "the notification is deactivated; `webhookdb notification enable` serves it again"
+        );
+    }
+    Ok(())
 }

@@ -102,7 +102,8 @@ impl Upkeep<'_> {
     async fn remind(&self, client: &Client) {
         let loaded = self.catalog.loaded();
         for subscription in loaded.index.subscriptions() {
-            let waits = subscription.state == SubscriptionState::Pending
+            // One that was paused before its start was met has to get it, too.
+            let waits = matches!(subscription.state, SubscriptionState::Pending | SubscriptionState::Paused)
                 && !subscription.starts.contains_key(self.settings.name())
                 && SystemTime::now().duration_since(subscription.created_at).unwrap_or_default() >= PENDING_MAX;
             if waits && let Err(error) = barrier::emit(client, subscription.opaque_id, &subscription.nonce).await {

@@ -120,10 +120,10 @@ pub enum SourceError {
         source: Box<ServerError>,
     },
     /// Applications' commits would wait for us.
-    #[error("the server has made this daemon a synchronous standby ({state})")]
+    #[error("synchronous_standby_names ({names}) makes this daemon a synchronous standby")]
     SynchronousStandby {
-        /// `sync` or `quorum`.
-        state: String,
+        /// The setting.
+        names: String,
     },
     /// A session setting that the payload depends on is not what was asked for.
     #[error("the session setting {name} is {value:?} although {expected:?} was asked for")]

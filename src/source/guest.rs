@@ -1,33 +1,50 @@
 //! Being a good guest: no application's commit may ever wait for us.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::SourceError;
+use super::login::APPLICATION_NAME;
 
-/// What the server takes our walsender for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standby {
-    /// Commits do not wait for it.
-    Asynchronous,
-    /// The role may not see it (it needs pg_read_all_stats), or the walsender is gone.
-    Unknown,
-}
-
-/// Looks at our row in pg_stat_replication. To be asked after a status update with a valid flush position was sent: until
-/// then every walsender reads as asynchronous.
+/// Looks whether the server would make commits wait for our walsender. `pg_stat_replication` says so too, but only to roles
+/// that may read it, and only once it has happened; the setting is there for everybody, and before.
 ///
 /// # Errors
-/// [`SourceError::SynchronousStandby`] where the server makes commits wait for this walsender: the connection has to be
-/// dropped at once. And where the query fails.
-pub async fn check_not_synchronous(client: &Client, backend_pid: i32) -> Result<Standby, SourceError> {
-    let sql = "SELECT sync_state FROM pg_catalog.pg_stat_replication WHERE pid = $1";
-    let row = client.query_opt(sql, &[&backend_pid]).await?;
-    let state: Option<String> = row.map(|row| row.try_get(0)).transpose()?.flatten();
-    match state.as_deref() {
-        Some("sync" | "quorum") => Err(SourceError::SynchronousStandby { state: state.unwrap_or_default() }),
-        // `potential` becomes `sync` as soon as the one before it goes.
-        Some("potential") => Err(SourceError::SynchronousStandby { state: "potential".to_owned() }),
-        Some(_) => Ok(Standby::Asynchronous),
-        None => Ok(Standby::Unknown),
+/// [`SourceError::SynchronousStandby`] where it would: there must be no replication connection then. And where the query
+/// fails.
+pub async fn check_not_synchronous(client: &Client) -> Result<(), SourceError> {
+    let rows = client.simple_query("SHOW synchronous_standby_names").await?;
+    let names = rows.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    match names.filter(|names| names_us(names)) {
+        Some(names) => Err(SourceError::SynchronousStandby { names: names.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the setting (`a, b`, `FIRST 1 (a, b)`, `ANY 2 (a, b)`) names every standby, or us.
+fn names_us(setting: &str) -> bool {
+    let list = match (setting.find('('), setting.rfind(')')) {
+        (Some(open), Some(close)) => setting.get(open + 1..close).unwrap_or_default(),
+        _ => setting,
+    };
+    let mut names = list.split(',').map(|name| name.trim().trim_matches('"'));
+    names.any(|name| name == "*" || name.eq_ignore_ascii_case(APPLICATION_NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_standby_or_this_one_by_name() {
+        let ours = "\"WebhookDB-notifications\"";
+        for setting in ["*", "a, *", "FIRST 1 (*)", "ANY 2 (a, *, b)", ours, &format!("first 1 (a,{ours})")] {
+            assert!(names_us(setting), "{setting}");
+        }
+        for setting in ["", "a", "a, b", "FIRST 2 (a, \"b*\")", "1 (a)", ")("] {
+            assert!(!names_us(setting), "{setting}");
+        }
     }
 }

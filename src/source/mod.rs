@@ -24,7 +24,7 @@ pub use connection::{ReplicationConnection, SystemIdentity};
 pub use error::SourceError;
 pub use feedback::Feedback;
 pub use frame::Frame;
-pub use guest::{Standby, check_not_synchronous};
+pub use guest::check_not_synchronous;
 pub use sentinel::Sentinel;
 pub use server::ServerFacts;
 pub use slot::{Invalidation, SlotState};

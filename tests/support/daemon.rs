@@ -132,6 +132,22 @@ impl Daemon {
         kill(pid, signal).expect("the daemon is running");
     }
 
+    /// SIGSTOP, and waits until every thread stands still.
+    pub(crate) async fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_frozen() {
+            assert!(Instant::now() < deadline, "not stopped");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the daemon is running");
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        stats.into_iter().all(|stat| stat.contains(") T "))
+    }
+
     /// `kill -9`, and waits until the process is gone.
     pub(crate) async fn kill9(mut self) {
         self.signal(Signal::SIGKILL);

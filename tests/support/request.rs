@@ -73,7 +73,7 @@ impl Received {
 }
 
 /// As a subscriber would: a secret in `whsec_` form is base64, any other is its bytes.
-pub(super) fn verify(secret: &str, body: &[u8], headers: &HeaderMap) -> Result<(), String> {
+pub(crate) fn verify(secret: &str, body: &[u8], headers: &HeaderMap) -> Result<(), String> {
     let library = match secret.strip_prefix("whsec_") {
         Some(_) => Webhook::new(secret),
         None => Webhook::from_bytes(secret.as_bytes().to_vec()),

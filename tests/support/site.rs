@@ -48,6 +48,15 @@ impl Site {
         site
     }
 
+    /// The same with a catalog elsewhere, at this URL. `database` is the source's.
+    pub(crate) async fn with_catalog_at(
+        database: TestDatabase,
+        url: &str,
+        change: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        Self::in_database(database, |config| change(config.set("catalog.url", url))).await
+    }
+
     /// Makes a further table and its integration.
     pub(crate) async fn add(&self, table: &Table) {
         self.database.execute(table.create).await;

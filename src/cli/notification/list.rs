@@ -6,7 +6,8 @@ use serde_json::json;
 use super::super::context::Context;
 use super::super::integrations::rfc3339;
 use super::super::table::{self, Format, Item};
-use crate::model::{Scope, Subscription, SubscriptionState};
+use super::associated;
+use crate::model::{Subscription, SubscriptionState};
 
 /// How to list.
 #[derive(Args, Debug)]
@@ -27,10 +28,7 @@ pub(super) async fn run(context: &Context<'_>, args: ListArgs) -> anyhow::Result
 
 fn item(subscription: &Subscription) -> Item {
     let id = subscription.opaque_id.to_string();
-    let (associated_type, associated_id) = match &subscription.scope {
-        Scope::Integration(opaque_id) => ("service_integration", opaque_id),
-        Scope::Organization(key) => ("organization", key),
-    };
+    let (associated_type, associated_id) = associated(&subscription.scope);
     let status = subscription.state.as_str();
     let starts: serde_json::Map<_, _> =
         subscription.starts.iter().map(|(source, lsn)| (source.clone(), lsn.to_string().into())).collect();
@@ -39,7 +37,7 @@ fn item(subscription: &Subscription) -> Item {
             id.clone(),
             subscription.url.clone(),
             associated_type.to_owned(),
-            associated_id.clone(),
+            associated_id.to_owned(),
             status.to_owned(),
         ],
         json: json!({

@@ -1,18 +1,28 @@
 //! `webhookdb notification`: who is told, and where.
 
+mod begin;
+pub(super) mod confirm;
 mod create;
-pub(super) mod delete;
+mod delete;
+mod enable;
 mod endpoint;
+mod failures;
 mod list;
+mod pause;
+mod resume;
+mod retry;
+mod show;
 mod test;
+mod update;
 
 use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::failure::Advice;
-use crate::catalog::Snapshot;
+use crate::catalog::details::{self, SubscriptionDetails};
+use crate::catalog::leases;
 use crate::config::Settings;
-use crate::model::{Subscription, SubscriptionId, SubscriptionState};
+use crate::model::{Scope, SubscriptionId};
 
 /// The commands.
 #[derive(Subcommand, Debug)]
@@ -21,8 +31,22 @@ pub(super) enum NotificationCommand {
     Create(create::CreateArgs),
     /// List the notification subscriptions
     List(list::ListArgs),
+    /// Show everything about one: its state and why, what it is owed, its last errors
+    Show(show::ShowArgs),
+    /// Send to another URL from now on, what is owed too
+    Update(update::UpdateArgs),
     /// Send a test event, and wait for the endpoint's answer
     Test(IdArgs),
+    /// Stop sending for a while; everything is kept until it is resumed
+    Pause(IdArgs),
+    /// Go on after a pause, beginning with what was kept
+    Resume(IdArgs),
+    /// Put a deactivated one to work again, for every change from now on
+    Enable(IdArgs),
+    /// List the notifications that were given up
+    Failures(failures::FailuresArgs),
+    /// Send failed notifications again, now; the automatic attempts stay as they are
+    Retry(retry::RetryArgs),
     /// Stop sending; what is pending is not sent either
     Delete(IdArgs),
 }
@@ -39,7 +63,14 @@ pub(super) async fn run(settings: &Settings, command: NotificationCommand) -> an
     match command {
         NotificationCommand::Create(args) => create::run(&context, args).await,
         NotificationCommand::List(args) => list::run(&context, args).await,
+        NotificationCommand::Show(args) => show::run(&context, args).await,
+        NotificationCommand::Update(args) => update::run(&context, args).await,
         NotificationCommand::Test(args) => test::run(&context, &args.id).await,
+        NotificationCommand::Pause(args) => pause::run(&context, &args.id).await,
+        NotificationCommand::Resume(args) => resume::run(&context, &args.id).await,
+        NotificationCommand::Enable(args) => enable::run(&context, &args.id).await,
+        NotificationCommand::Failures(args) => failures::run(&context, args).await,
+        NotificationCommand::Retry(args) => retry::run(&context, args).await,
         NotificationCommand::Delete(args) => delete::run(&context, &args.id).await,
     }
 }
@@ -52,8 +83,39 @@ fn parse_id(id: &str) -> anyhow::Result<SubscriptionId> {
 }
 
 /// The subscription of this id that is not deleted.
-fn find(snapshot: &Snapshot, id: SubscriptionId) -> Option<&Subscription> {
-    let is_it =
-        |subscription: &&Subscription| subscription.opaque_id == id && subscription.state != SubscriptionState::Deleted;
-    snapshot.subscriptions.iter().find(is_it)
+async fn find(context: &Context<'_>, id: &str) -> anyhow::Result<SubscriptionDetails> {
+    Ok(details::find(&context.catalog, parse_id(id)?).await?)
+}
+
+/// Between the look at a subscription and the write somebody else changed it.
+fn changed_meanwhile(id: SubscriptionId) -> Advice {
+    let hint = format!("`webhookdb notification show {id}` shows how it is now");
+    Advice::new(format!("notification {id} was changed by somebody else at the same time"), hint)
+}
+
+/// What can only be asked of a live daemon.
+async fn require_daemon(context: &Context<'_>) -> anyhow::Result<()> {
+    if leases::live(&context.catalog).await?.is_empty() {
+        let hint = "start it with `webhookdb serve`";
+        return Err(Advice::new("no daemon is running, so nothing can be sent", hint).into());
+    }
+    Ok(())
+}
+
+/// The two fields by which a scope is shown.
+fn associated(scope: &Scope) -> (&'static str, &str) {
+    match scope {
+        Scope::Integration(opaque_id) => ("service_integration", opaque_id),
+        Scope::Organization(key) => ("organization", key),
+    }
+}
+
+/// `1 event`, `2 events`.
+fn count(number: i64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The verb for so many.
+const fn was(number: i64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
 }

@@ -3,17 +3,12 @@
 use super::super::context::Context;
 use super::super::failure::Advice;
 use super::super::output::answer;
-use super::{find, parse_id};
-use crate::catalog::{CatalogError, leases, test_requests};
+use super::{find, require_daemon};
+use crate::catalog::test_requests;
 
 pub(super) async fn run(context: &Context<'_>, id: &str) -> anyhow::Result<()> {
-    let id = parse_id(id)?;
-    let snapshot = context.snapshot().await?;
-    let subscription = find(&snapshot, id).ok_or_else(|| CatalogError::UnknownSubscription(id.to_string()))?;
-    if leases::live(&context.catalog).await?.is_empty() {
-        let hint = "start it with `webhookdb serve`";
-        return Err(Advice::new("no daemon is running, so nothing can be sent", hint).into());
-    }
+    let subscription = find(context, id).await?;
+    require_daemon(context).await?;
     let request = test_requests::insert(&context.catalog, subscription.id).await?;
     match test_requests::wait(&context.catalog, request).await? {
         Some(Ok(())) => answer(&format!("A test event has been sent to {}.", subscription.url)),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Lsn, RowKeys};
+use crate::deliver::{BreakerPolicy, RetryPolicy};
+use crate::model::{AttemptRecord, Body, Event, Lsn, RowKeys};
 
 const LIMITS: Limits = Limits {
     concurrency: 4,
@@ -23,6 +24,7 @@ const LIMITS: Limits = Limits {
         max_attempts: 4,
         give_up_after: Duration::from_secs(3600),
     },
+    breaker: BreakerPolicy { threshold: 3, base: Duration::from_millis(50), cap: Duration::from_millis(200) },
 };
 
 fn body() -> Arc<Body> {
@@ -37,6 +39,19 @@ fn event(number: u64, keys: &RowKeys) -> Event {
         relation_oid: 1,
         keys: keys.clone(),
     }
+}
+
+fn setback(asked: Option<Duration>) -> Setback {
+    let record = AttemptRecord {
+        attempt: 0,
+        at: SystemTime::UNIX_EPOCH,
+        outcome: "refused",
+        status: Some(500),
+        took: Duration::ZERO,
+        reason: "500".into(),
+        answer: None,
+    };
+    Setback { record, asked }
 }
 
 fn row(key: u64) -> RowKeys {
@@ -69,6 +84,8 @@ struct World {
     recorded: HashSet<u64>,
     /// A page that was read and has not come to the lane yet.
     page: Option<(Vec<StoredRow>, bool)>,
+    /// A body that was asked for and has not come to the lane yet.
+    bodies: Vec<BodyRequest>,
     crashed: bool,
     now: Instant,
     lane: Lane<u64>,
@@ -89,6 +106,7 @@ impl World {
             persisted: 0,
             recorded: HashSet::new(),
             page: None,
+            bodies: Vec::new(),
             crashed: false,
             now: Instant::now(),
             lane: Lane::new(LIMITS),
@@ -114,6 +132,10 @@ impl World {
     }
 
     fn land(&mut self, which: usize, accepts: bool) {
+        self.answer(which, accepts, None);
+    }
+
+    fn answer(&mut self, which: usize, accepts: bool, asked: Option<Duration>) {
         if self.flying.is_empty() {
             return;
         }
@@ -124,9 +146,14 @@ impl World {
             assert!(self.crashed || !self.accepted.contains(&number), "{number} is sent twice by one lane");
             self.accepted.push(number);
             self.settled.extend(self.lane.succeeded(start.id, self.now));
-        } else if self.lane.failed(start.id, "500".into(), self.now) == Finished::GivenUp {
+        } else if self.lane.failed(start.id, setback(asked), self.now) == Finished::GivenUp {
             self.given_up.insert(number);
         }
+    }
+
+    fn call_off(&mut self) {
+        self.flying.clear();
+        self.lane.all_called_off(self.now);
     }
 
     fn row_of(&mut self, id: &str) -> Option<&mut (Event, State, u32)> {
@@ -136,7 +163,7 @@ impl World {
     /// Makes the first `count` pending writes durable.
     fn commit(&mut self, count: usize) {
         self.pending.extend(self.lane.take_writes());
-        let mut acks = Vec::new();
+        let (mut acks, mut outcomes) = (Vec::new(), 0);
         for write in self.pending.drain(..count.min(self.pending.len())).collect::<Vec<_>>() {
             match write {
                 Write::Store { event, ticket, in_window, .. } => {
@@ -148,12 +175,21 @@ impl World {
                     self.settled.extend(ticket);
                     acks.push(Ack { event_id: event.id.clone(), seq: new.then_some(self.seq), in_window });
                 }
-                Write::Reschedule { event, attempts, .. } => self.row_of(&event.id).expect("stored").2 = attempts,
-                Write::Failed { event, .. } => self.row_of(&event.id).expect("stored").1 = State::Failed,
-                Write::Delivered { event } => self.row_of(&event.id).expect("stored").1 = State::Delivered,
+                Write::Reschedule { event, record, .. } => {
+                    outcomes += 1;
+                    self.row_of(&event.id).expect("stored").2 = record.attempt;
+                }
+                Write::Failed { event, .. } => {
+                    outcomes += 1;
+                    self.row_of(&event.id).expect("stored").1 = State::Failed;
+                }
+                Write::Delivered { event } => {
+                    outcomes += 1;
+                    self.row_of(&event.id).expect("stored").1 = State::Delivered;
+                }
             }
         }
-        self.lane.confirm(&acks);
+        self.lane.confirm(&acks, outcomes);
         let persisted = self.persisted;
         self.outbox
             .retain(|_, (event, state, _)| *state != State::Delivered || event.position.commit_lsn.get() >= persisted);
@@ -164,7 +200,8 @@ impl World {
     }
 
     fn load(&mut self) {
-        for (id, event_id) in self.lane.bodies_wanted() {
+        self.ask();
+        for BodyRequest { id, event_id, .. } in std::mem::take(&mut self.bodies) {
             let found = self.row_of(&event_id).is_some();
             self.lane.loaded(id, found.then(body), self.now);
         }
@@ -172,12 +209,16 @@ impl World {
         self.take_page();
     }
 
+    fn ask(&mut self) {
+        self.bodies.extend(self.lane.bodies_wanted());
+    }
+
     /// Reads a page as the outbox stands now.
     fn read_page(&mut self) {
         if self.page.is_some() {
             return;
         }
-        let Some(after) = self.lane.page_wanted() else { return };
+        let Some(PageRequest { after, .. }) = self.lane.page_wanted(self.now) else { return };
         let owed = self.outbox.range(after + 1..).filter(|(_, (_, state, _))| *state == State::Owed);
         let rows: Vec<StoredRow> = owed
             .take(3)
@@ -185,6 +226,7 @@ impl World {
                 seq: *seq,
                 event: event.clone(),
                 body: (seq % 2 == 0).then(body),
+                body_bytes: 2,
                 attempts: *attempts,
                 due_in: Duration::from_millis(10 * u64::from(*attempts)),
                 age: Duration::ZERO,
@@ -209,6 +251,7 @@ impl World {
         self.pending.clear();
         self.flying.clear();
         self.page = None;
+        self.bodies.clear();
         let delivered = self.outbox.values().filter(|(_, state, _)| *state == State::Delivered);
         self.recorded = delivered.map(|(event, ..)| event.position.commit_lsn.get()).collect();
         let settled = self.accepted.iter().copied().filter(|number| *number < persisted && !self.is_owed(*number));
@@ -219,7 +262,19 @@ impl World {
         let replay = replayed().map(|(event, ..)| event.position).max();
         let resolved = replayed().filter(|(_, state, _)| *state != State::Owed);
         let resolved = resolved.map(|(event, ..)| event.id.clone()).collect();
-        self.lane = Lane::resumed(LIMITS, replay, resolved);
+        self.lane = Lane::resumed(LIMITS, self.owed(), replay, resolved);
+    }
+
+    fn owed(&self) -> usize {
+        self.outbox.values().filter(|(_, state, _)| *state == State::Owed).count()
+    }
+
+    /// What a driver does whenever something has happened.
+    fn step(&mut self) {
+        self.now += Duration::from_millis(20);
+        self.launch();
+        self.commit(usize::MAX);
+        self.load();
     }
 
     fn is_owed(&self, number: u64) -> bool {
@@ -230,6 +285,7 @@ impl World {
     }
 
     fn finish(&mut self) {
+        self.lane.release();
         for _ in 0..100_000 {
             self.arrive();
             self.now += Duration::from_millis(200);
@@ -240,6 +296,7 @@ impl World {
             self.take_page();
             self.load();
             if self.next == self.log.len() as u64 && self.lane.is_idle() && self.flying.is_empty() {
+                assert_eq!(self.lane.stored(), self.owed(), "the lane knows how much the outbox owes");
                 return;
             }
         }
@@ -271,12 +328,17 @@ enum Step {
     Arrive,
     Launch,
     Land { which: usize, accepts: bool },
+    AskForTime { which: usize, milliseconds: u64 },
     Commit(usize),
     Load,
     ReadPage,
     TakePage,
     Wait(u64),
     Press,
+    Ask,
+    Hold,
+    Release,
+    CallOff,
     Persist,
     Crash,
 }
@@ -286,6 +348,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => Just(Step::Arrive),
         8 => Just(Step::Launch),
         8 => (any::<usize>(), prop::bool::weighted(0.6)).prop_map(|(which, accepts)| Step::Land { which, accepts }),
+        1 => (any::<usize>(), 1u64..500).prop_map(|(which, milliseconds)| Step::AskForTime { which, milliseconds }),
         6 => (1usize..8).prop_map(Step::Commit),
         4 => Just(Step::Load),
         4 => Just(Step::ReadPage),
@@ -293,6 +356,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Persist),
         3 => (1u64..2_000).prop_map(Step::Wait),
         1 => Just(Step::Press),
+        2 => Just(Step::Ask),
+        1 => Just(Step::Hold),
+        2 => Just(Step::Release),
+        1 => Just(Step::CallOff),
         1 => Just(Step::Crash),
     ]
 }
@@ -319,6 +386,9 @@ proptest! {
                 Step::Arrive => world.arrive(),
                 Step::Launch => world.launch(),
                 Step::Land { which, accepts } => world.land(which, accepts),
+                Step::AskForTime { which, milliseconds } => {
+                    world.answer(which, false, Some(Duration::from_millis(milliseconds)));
+                }
                 Step::Commit(count) => world.commit(count),
                 Step::Load => world.load(),
                 Step::ReadPage => world.read_page(),
@@ -329,6 +399,10 @@ proptest! {
                     world.lane.spill_if_slow(world.now);
                 }
                 Step::Press => world.lane.spill_if_pressed(world.now),
+                Step::Ask => world.ask(),
+                Step::Hold => world.lane.hold(),
+                Step::Release => world.lane.release(),
+                Step::CallOff => world.call_off(),
                 Step::Crash => world.crash(),
             }
         }
@@ -405,15 +479,121 @@ fn what_is_stored_while_a_page_is_on_its_way_is_paged_next() {
 
 #[test]
 fn a_window_full_of_failures_does_not_hold_the_log_back_until_the_next_attempt() {
-    let mut world = World::new((0..10).map(row).collect());
-    for _ in 0..LIMITS.window {
+    let mut world = World::new((0..20).map(row).collect());
+    for _ in 1..LIMITS.window {
         world.arrive();
+        world.arrive();
+        world.launch();
+        // With successes between, the endpoint is taken to be well.
+        world.land(1, true);
+        world.land(0, false);
+    }
+    world.arrive();
+    world.launch();
+    world.land(0, false);
+    world.commit(usize::MAX);
+    assert!(!world.lane.accepts());
+    assert!(
+        world.lane.next_wake(world.now).is_some_and(|wake| wake <= world.now),
+        "the lane sleeps until an attempt is due"
+    );
+    world.lane.spill_if_slow(world.now);
+    assert!(world.lane.accepts());
+}
+
+/// A lane whose breaker is open, with everything that it owes in the outbox.
+fn tripped(log: Vec<RowKeys>) -> World {
+    let mut world = World::new(log);
+    (0..world.log.len()).for_each(|_| world.arrive());
+    for _ in 0..LIMITS.breaker.threshold {
         world.launch();
         world.land(0, false);
     }
+    assert!(!world.lane.is_flowing());
+    while !world.flying.is_empty() {
+        world.land(0, false);
+    }
     world.commit(usize::MAX);
-    assert!(!world.lane.accepts());
-    assert!(world.lane.next_wake().is_some_and(|wake| wake <= world.now), "the lane sleeps until an attempt is due");
-    world.lane.spill_if_slow(world.now);
-    assert!(world.lane.accepts());
+    world.commit(usize::MAX);
+    world
+}
+
+#[test]
+fn an_open_breaker_owes_everything_to_the_outbox_and_sends_one_probe_at_a_time() {
+    let mut world = tripped((0..8).map(row).collect());
+    assert_eq!((world.watermark(), world.owed()), (8, 8), "nothing holds the log back");
+    world.launch();
+    assert!(world.flying.is_empty(), "it is not probed before its time");
+    let attempts: u32 = world.outbox.values().map(|(.., attempts)| attempts).sum();
+    for _ in 0..5 {
+        world.now += LIMITS.breaker.cap;
+        (0..3).for_each(|_| world.step());
+        assert_eq!(world.flying.len(), 1);
+        world.land(0, false);
+    }
+    world.commit(usize::MAX);
+    let later: u32 = world.outbox.values().map(|(.., attempts)| attempts).sum();
+    assert_eq!(attempts, later, "a probe is not an attempt");
+    world.finish();
+    world.assert_kept();
+}
+
+#[test]
+fn an_endpoint_that_has_come_back_is_not_met_with_everything_at_once() {
+    let mut world = tripped((0..8).map(row).collect());
+    world.now += Duration::from_secs(1);
+    (0..3).for_each(|_| world.step());
+    world.land(0, true);
+    assert!(world.lane.is_flowing());
+    (0..3).for_each(|_| world.step());
+    assert_eq!(world.flying.len(), 1);
+    world.land(0, true);
+    (0..3).for_each(|_| world.step());
+    assert_eq!(world.flying.len(), 2);
+}
+
+#[test]
+fn rows_that_are_rejected_for_good_do_not_keep_the_breaker_open() {
+    let poison = LIMITS.breaker.threshold as u64;
+    let mut world = tripped((0..poison + 1).map(row).collect());
+    let mut probes = 0;
+    while !world.lane.is_flowing() {
+        world.now += LIMITS.breaker.cap;
+        (0..3).for_each(|_| world.step());
+        let accepts = world.flying[0].event.position.commit_lsn.get() >= poison;
+        world.land(0, accepts);
+        probes += 1;
+        assert!(probes <= poison + 1, "a row that was not probed yet comes first");
+    }
+}
+
+#[test]
+fn what_followed_a_row_that_was_rejected_for_days_gets_one_attempt() {
+    let mut world = World::new(vec![row(1), row(1), row(1)]);
+    (0..3).for_each(|_| world.arrive());
+    world.launch();
+    world.now += LIMITS.retry.give_up_after;
+    for given_up in 1..=3 {
+        world.land(0, false);
+        assert_eq!(world.given_up.len(), given_up);
+        world.commit(usize::MAX);
+        (0..3).for_each(|_| world.step());
+    }
+}
+
+#[test]
+fn a_held_lane_sends_nothing_and_holds_back_nothing() {
+    let mut world = World::new((0..4).map(row).collect());
+    world.arrive();
+    world.arrive();
+    world.lane.hold();
+    world.launch();
+    world.arrive();
+    world.arrive();
+    world.commit(usize::MAX);
+    (0..5).for_each(|_| world.step());
+    assert!(world.flying.is_empty() && world.lane.next_wake(world.now).is_none());
+    assert_eq!((world.watermark(), world.owed(), world.lane.pending()), (4, 4, 4));
+    world.finish();
+    assert_eq!(world.accepted.len(), 4);
 }

@@ -57,7 +57,11 @@ impl SourceTask {
             Ok::<(), PipelineError>(())
         };
         // A stop must not wait for it, and the next try records it otherwise.
-        let outcome = tokio::time::timeout(RETRY_CAP, recorded).await;
+        let outcome = tokio::select! {
+            biased;
+            () = self.context.stop.cancelled() => return,
+            outcome = tokio::time::timeout(RETRY_CAP, recorded) => outcome,
+        };
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "why could not be recorded"),
@@ -94,7 +98,12 @@ impl SourceTask {
             info!(source = settings.name(), slot = %end, skipped = %commit_lsn, "the slot is past the skipped transaction");
             Ok::<bool, PipelineError>(true)
         };
-        match tokio::time::timeout(UNSENT_PAUSE, passed).await {
+        let outcome = tokio::select! {
+            biased;
+            () = self.context.stop.cancelled() => return false,
+            outcome = tokio::time::timeout(UNSENT_PAUSE, passed) => outcome,
+        };
+        match outcome {
             Ok(Ok(passed)) => passed,
             Ok(Err(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "the slot was not moved past the skipped transaction");

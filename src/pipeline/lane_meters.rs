@@ -1,0 +1,59 @@
+//! What a lane counts.
+
+use std::time::{Duration, SystemTime};
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::admin::metrics::{
+    ATTEMPTS_TOTAL, COMMIT_TO_DELIVERY_SECONDS, DELIVERY_DURATION_SECONDS, NOTIFICATIONS_TOTAL, PENDING_NOTIFICATIONS,
+};
+use crate::deliver::Failure;
+use crate::model::Subscription;
+
+pub(super) struct LaneMeters {
+    delivered: Counter,
+    pub(super) failed: Counter,
+    ok: Counter,
+    pending: Gauge,
+    duration: Histogram,
+    commit_to_delivery: Histogram,
+    subscription: String,
+}
+
+impl LaneMeters {
+    pub(super) fn new(subscription: &Subscription) -> Self {
+        let subscription = subscription.opaque_id.to_string();
+        let outcome = |outcome: &'static str| counter!(NOTIFICATIONS_TOTAL, "subscription" => subscription.clone(), "outcome" => outcome);
+        Self {
+            delivered: outcome("delivered"),
+            failed: outcome("failed"),
+            ok: counter!(ATTEMPTS_TOTAL, "subscription" => subscription.clone(), "outcome" => "ok"),
+            pending: gauge!(PENDING_NOTIFICATIONS, "subscription" => subscription.clone()),
+            duration: histogram!(DELIVERY_DURATION_SECONDS),
+            commit_to_delivery: histogram!(COMMIT_TO_DELIVERY_SECONDS),
+            subscription,
+        }
+    }
+
+    pub(super) fn attempt(&self, outcome: &Result<(), Failure>, took: Duration) {
+        self.duration.record(took);
+        match outcome {
+            Ok(()) => self.ok.increment(1),
+            Err(failure) => {
+                let labels = [("subscription", self.subscription.clone()), ("outcome", failure.kind.label().into())];
+                counter!(ATTEMPTS_TOTAL, &labels).increment(1);
+            }
+        }
+    }
+
+    pub(super) fn delivered(&self, committed_at: SystemTime) {
+        self.delivered.increment(1);
+        self.commit_to_delivery.record(committed_at.elapsed().unwrap_or_default());
+    }
+
+    pub(super) fn pending(&self, pending: usize) {
+        // Precision is lost from 2^52 on.
+        #[allow(clippy::cast_precision_loss)]
+        self.pending.set(pending as f64);
+    }
+}

@@ -1,0 +1,125 @@
+//! A network between two programs, which can stall and break.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// How the network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    /// Everything passes.
+    Fair,
+    /// Nothing passes, and nobody is told.
+    Stalled,
+    /// Every connection is reset, new ones too.
+    Broken,
+}
+
+/// Passes connections on to a port of 127.0.0.1 for as long as it is not told otherwise.
+pub(crate) struct Proxy {
+    port: u16,
+    weather: watch::Sender<Weather>,
+    connections: Arc<AtomicUsize>,
+    server: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// To this port.
+    pub(crate) async fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let weather = watch::Sender::new(Weather::Fair);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let server = tokio::spawn(accept(listener, target, weather.subscribe(), Arc::clone(&connections)));
+        Self { port, weather, connections, server }
+    }
+
+    /// That URL, by way of this proxy.
+    pub(crate) fn url(&self, url: &str, target: u16) -> String {
+        url.replace(&format!(":{target}/"), &format!(":{}/", self.port))
+    }
+
+    /// How many connections have been accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing passes; connections stay open.
+    pub(crate) fn stall(&self) {
+        self.weather.send_replace(Weather::Stalled);
+    }
+
+    /// From now on every connection is reset.
+    pub(crate) fn break_off(&self) {
+        self.weather.send_replace(Weather::Broken);
+    }
+
+    /// From now on everything passes again, what was held up too.
+    pub(crate) fn mend(&self) {
+        self.weather.send_replace(Weather::Fair);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, target: u16, weather: watch::Receiver<Weather>, count: Arc<AtomicUsize>) {
+    let mut connections = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        count.fetch_add(1, Ordering::Relaxed);
+        let weather = weather.clone();
+        connections.spawn(async move {
+            // Either side may go at any time.
+            let _ = connection(socket, target, weather).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(client: TcpStream, target: u16, mut weather: watch::Receiver<Weather>) -> io::Result<()> {
+    if *weather.borrow() == Weather::Broken {
+        return client.set_zero_linger();
+    }
+    let server = TcpStream::connect(("127.0.0.1", target)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let ended = tokio::select! {
+        ended = pass(&mut from_client, &mut to_server, weather.clone()) => ended,
+        ended = pass(&mut from_server, &mut to_client, weather.clone()) => ended,
+        _ = weather.wait_for(|weather| *weather == Weather::Broken) => Err(io::ErrorKind::ConnectionReset.into()),
+    };
+    if ended.is_err() {
+        to_client.as_ref().set_zero_linger()?;
+        to_server.as_ref().set_zero_linger()?;
+    }
+    Ok(())
+}
+
+/// One direction, until its end.
+async fn pass(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let bytes = from.read(&mut buffer).await?;
+        // Its sender is the proxy's, which ends this too.
+        let _ = weather.wait_for(|weather| *weather == Weather::Fair).await;
+        if bytes == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..bytes]).await?;
+    }
+}
