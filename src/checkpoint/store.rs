@@ -106,16 +106,6 @@ impl SourceRecord {
         client.execute(statement, &[&source_name, &reason]).await?;
         Ok(())
     }
-
-    /// Whether `setup --skip-transaction` was told to pass this transaction, and the checkpoint is past it.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn is_skipped(client: &Client, source_name: &str, commit_lsn: Lsn) -> Result<bool, CheckpointError> {
-        let parameters: [&(dyn ToSql + Sync); 2] = [&source_name, &PgLsn::from(commit_lsn.get())];
-        let row = client.query_one(include_str!("../../sql/checkpoint/is_skipped.sql"), &parameters).await?;
-        Ok(row.try_get(0)?)
-    }
 }
 
 impl TryFrom<Row> for SourceRecord {

@@ -1,5 +1,7 @@
 //! One source, for as long as the daemon runs: connect, take over or go on, stream, and again.
 
+mod halt;
+
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
@@ -25,7 +27,6 @@ use crate::deliver::Poster;
 use crate::model::Lsn;
 use crate::setup::Discord;
 use crate::source::publication::publication_state;
-use crate::source::slot::{self, after_commit};
 use crate::source::{
     Feedback, ReplicationConnection, ReplicationStream, Sentinel, SlotState, SourceError, SystemIdentity,
     TimelineHistory, check_not_synchronous,
@@ -40,9 +41,6 @@ const TAKEOVER_POLL: Duration = Duration::from_millis(500);
 
 /// A transaction that the server cannot send costs it seconds and gigabytes each time that it is tried.
 const UNSENT_PAUSE: Duration = Duration::from_secs(30);
-
-/// How long what is in memory may take to be stored, where the source cannot go on from it.
-const LAST_GRACE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether such a transaction is passed.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -153,98 +151,6 @@ impl SourceTask {
             session.drain(self.backlog, self.context.delivery.grace()).await;
         }
         Ok(())
-    }
-
-    /// Says why there is no stream.
-    fn lost(&mut self, error: &PipelineError) {
-        if let Some(session) = &self.session {
-            // Where the server cannot send, what was read before goes on being delivered, under the lease.
-            session.fence.set_connected(error.unsent().is_some());
-            if session.over.is_cancelled() {
-                self.session = None;
-                self.backlog = Backlog::default();
-            }
-        }
-        let (reason, hint) = (chain(error), error.hint());
-        let state = if error.is_retryable() {
-            SourceState::Waiting { reason: reason.clone(), hint: hint.clone() }
-        } else {
-            SourceState::Failed { reason: reason.clone(), hint: hint.clone() }
-        };
-        self.context.readiness.set(self.context.name(), state);
-        // What is tried again many times a minute is said once.
-        if self.said.as_ref() != Some(&reason) {
-            warn!(source = self.context.name(), reason, hint, retryable = error.is_retryable(), "not streaming");
-            self.said = Some(reason);
-        }
-    }
-
-    /// What only reading the log has shown is recorded, so that `setup` knows what it is to get past.
-    async fn record(&self, error: &PipelineError) {
-        let stuck = self.session.as_ref().filter(|_| error.unsent().is_some());
-        let stuck = stuck.and_then(|session| Some((&session.store, session.progress.stuck()?)));
-        let foreign = error.is_foreign() && self.from_record;
-        if !foreign && stuck.is_none() {
-            return;
-        }
-        let recorded = async {
-            let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-            match stuck {
-                Some((store, stuck)) => store.record_stuck(&client, &stuck, &chain(error)).await?,
-                None => SourceRecord::refuse(&client, self.context.name(), &chain(error)).await?,
-            }
-            Ok::<(), PipelineError>(())
-        };
-        // A stop must not wait for it, and the next try records it otherwise.
-        let outcome = tokio::select! {
-            biased;
-            () = self.context.stop.cancelled() => return,
-            outcome = tokio::time::timeout(RETRY_CAP, recorded) => outcome,
-        };
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "why could not be recorded"),
-            Err(_) => warn!("why could not be recorded in time"),
-        }
-    }
-
-    /// What another history says is to be judged by the record alone, which an operator may have mended. What was read before
-    /// is stored: it is not part of the gap. Only then is it said that `setup` is wanted, which would cut this off.
-    async fn give_up_memory(&mut self, error: &PipelineError) {
-        if error.is_discord()
-            && let Some(session) = self.session.take()
-        {
-            session.fence.set_connected(false);
-            let state = SourceState::Waiting { reason: chain(error), hint: None };
-            self.context.readiness.set(self.context.name(), state);
-            session.drain(std::mem::take(&mut self.backlog), LAST_GRACE).await;
-        }
-    }
-
-    /// After a crash of the server its slot may be before a transaction that was skipped: it is moved past it again. The
-    /// checkpoint is past it already. Returns whether that was so.
-    async fn pass_skipped(&self, error: &PipelineError) -> bool {
-        let Some(Some(commit_lsn)) = error.unsent() else { return false };
-        let settings = &self.context.settings;
-        let passed = async {
-            let catalog = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-            if !SourceRecord::is_skipped(&catalog, settings.name(), commit_lsn).await? {
-                return Ok(false);
-            }
-            let sentinel = Sentinel::connect(settings.url()).await?;
-            let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
-            let end = slot::advance(&client, settings.slot(), after_commit(commit_lsn)).await?;
-            info!(source = settings.name(), slot = %end, skipped = %commit_lsn, "the slot is past the skipped transaction");
-            Ok::<bool, PipelineError>(true)
-        };
-        match tokio::time::timeout(UNSENT_PAUSE, passed).await {
-            Ok(Ok(passed)) => passed,
-            Ok(Err(error)) => {
-                warn!(error = &error as &dyn std::error::Error, "the slot was not moved past the skipped transaction");
-                false
-            }
-            Err(_) => false,
-        }
     }
 
     async fn connect(&mut self) -> Result<Connected, PipelineError> {
@@ -533,17 +439,4 @@ fn check_server(identity: &SystemIdentity, checkpoint: Lsn) -> Result<(), Pipeli
 
 const fn is_held_elsewhere(error: &PipelineError) -> bool {
     matches!(error, PipelineError::Source(SourceError::SlotActive { .. }))
-}
-
-/// The error and what caused it, in one line.
-fn chain(error: &PipelineError) -> String {
-    let first: &dyn std::error::Error = error;
-    let mut said: Vec<String> = Vec::new();
-    for error in std::iter::successors(Some(first), |error| (*error).source()) {
-        let text = error.to_string();
-        if said.last() != Some(&text) {
-            said.push(text);
-        }
-    }
-    said.join(": ")
 }
