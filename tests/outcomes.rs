@@ -231,3 +231,23 @@ async fn what_could_not_be_sent_while_it_was_paused_has_its_time_from_when_it_is
     let attempts: Vec<u32> = receiver.wait_for(3).await.iter().map(|request| request.attempt()).collect();
     assert_eq!(attempts, [1, 2, 3]);
 }
+
+#[tokio::test]
+async fn one_that_was_owed_too_much_gets_it_all_once_it_is_enabled() {
+    let site = Site::with("enabled_with_much", |config| config.set("delivery.max_pending", 5)).await;
+    let receiver = Receiver::start().await;
+    receiver.always(Reply::Status(500));
+    let id = site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let _daemon = site.serve().await;
+    backfill_charges(site.database.client(), 1..=20).await;
+    wait_until_deactivated(&site, &id).await;
+    let owed = "SELECT count(*)::text FROM notifications.outbox WHERE state = 'owed'";
+    let owed: usize = site.database.text(owed).await.and_then(|count| count.parse().ok()).expect("a number");
+    receiver.always(Reply::OK);
+    let before = receiver.count();
+    site.webhookdb.run(&["notification", "enable", &id]).await.ok();
+    upsert_charge(site.database.client(), "ch_new", 1, 1).await;
+    receiver.wait_until("all of it", |requests| requests.len() >= before + owed + 1).await;
+    let active = format!("SELECT state = 'active' FROM notifications.subscriptions WHERE opaque_id = '{id}'");
+    assert!(site.database.is_true(&active).await);
+}

@@ -85,10 +85,12 @@ impl LaneTask {
         if subscription.state.is_halted() {
             lane.hold();
         }
+        let mut limit = OutboxLimit::new(&context, &subscription);
+        limit.begin(&lane);
         Self {
             pressure: context.pressure.clone(),
             meters: LaneMeters::new(&subscription),
-            limit: OutboxLimit::new(&context, &subscription),
+            limit,
             storm: Storm::new(Instant::now()),
             endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
@@ -170,6 +172,7 @@ impl LaneTask {
         let Some(Change { subscription, done, .. }) = self.change.take() else { return };
         if !subscription.state.is_halted() {
             self.lane.release();
+            self.limit.begin(&self.lane);
         }
         self.endpoint = Arc::new(Endpoint::of(subscription));
         self.trusted = false;

@@ -12,6 +12,8 @@ use crate::model::Subscription;
 pub(super) struct OutboxLimit {
     max_pending: Option<usize>,
     when_full: WhenFull,
+    /// What it was owed already when its service began, as far as that has not gone out.
+    carried: usize,
     stopped: bool,
     readiness: Readiness,
     source_name: String,
@@ -23,6 +25,7 @@ impl OutboxLimit {
         Self {
             max_pending: context.max_pending,
             when_full: context.when_full,
+            carried: 0,
             stopped: false,
             readiness: context.readiness.clone(),
             source_name: context.source_name.clone(),
@@ -30,10 +33,16 @@ impl OutboxLimit {
         }
     }
 
+    /// Its service begins, with a backlog that may be beyond the limit: one that is enabled again must get a chance to send it.
+    pub(super) fn begin<T>(&mut self, lane: &Lane<T>) {
+        self.carried = lane.stored();
+    }
+
     /// Why the subscription is to be deactivated, where it is.
-    pub(super) fn deactivates<T>(&self, lane: &Lane<T>) -> Option<String> {
+    pub(super) fn deactivates<T>(&mut self, lane: &Lane<T>) -> Option<String> {
         let most = self.max_pending.filter(|_| self.when_full == WhenFull::Disable)?;
-        (lane.stored() > most)
+        self.carried = self.carried.min(lane.stored());
+        (lane.stored() > most + self.carried)
             .then(|| format!("it is owed more than the {most} notifications of [delivery] max_pending"))
     }
 
