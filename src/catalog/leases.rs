@@ -76,12 +76,24 @@ pub async fn live(client: &Client) -> Result<Vec<Lease>, CatalogError> {
 /// # Errors
 /// Where the database fails.
 pub async fn wait_until_loaded(client: &Client, revision: i64, bound: Duration) -> Result<bool, CatalogError> {
-    let deadline = Instant::now() + bound;
-    while live(client).await?.iter().any(|lease| lease.revision < revision) {
-        if Instant::now() >= deadline {
+    let begun = Instant::now();
+    loop {
+        let behind = live(client).await?.iter().any(|lease| lease.revision < revision);
+        // Where a crash of the database has emptied the table, a daemon may still believe in what it held.
+        let unknown = begun.elapsed() < LIVE_FOR && some_are_unknown(client).await?;
+        if !behind && !unknown {
+            return Ok(true);
+        }
+        if begun.elapsed() >= bound {
             return Ok(false);
         }
         sleep(LOOK_AGAIN).await;
     }
-    Ok(true)
+}
+
+/// Whether a source that was served once has no lease at all, not even one that was released.
+async fn some_are_unknown(client: &Client) -> Result<bool, CatalogError> {
+    let statement = "SELECT EXISTS (SELECT FROM notifications.sources s WHERE s.epoch > 0
+        AND NOT EXISTS (SELECT FROM notifications.leases l WHERE l.source = s.name))";
+    Ok(client.query_one(statement, &[]).await?.try_get(0)?)
 }

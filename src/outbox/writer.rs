@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::{Operation, OutboxError, OutboxStore, Stored};
 use crate::config::PostgresUrl;
-use crate::postgres::connect;
+use crate::postgres::{Outage, connect};
 
 /// Requests that wait for the writer: one from each of as many lanes, which then wait themselves.
 const QUEUE: usize = 1024;
@@ -50,7 +50,8 @@ impl OutboxWriter {
         retention: Duration,
     ) -> (Self, impl Future<Output = Result<(), OutboxError>>) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let task = Task { store, url, retention, client: None, swept: false };
+        let task =
+            Task { store, url, retention, client: None, swept: false, outage: Outage::new("writing the outbox") };
         (Self { requests }, task.run(queue))
     }
 
@@ -84,6 +85,7 @@ struct Task {
     retention: Duration,
     client: Option<Client>,
     swept: bool,
+    outage: Outage,
 }
 
 impl Task {
@@ -128,7 +130,10 @@ impl Task {
         }
         let stored = loop {
             match self.try_write(&batch.operations).await {
-                Ok(stored) => break stored,
+                Ok(stored) => {
+                    self.outage.succeeded();
+                    break stored;
+                }
                 Err(error) => self.wait_after(error).await?,
             }
         };
@@ -188,7 +193,7 @@ impl Task {
         if matches!(error, OutboxError::Fenced { .. }) {
             return Err(error);
         }
-        warn!(error = &error as &dyn std::error::Error, "the outbox could not be written; trying again");
+        self.outage.failed(&error);
         self.client = None;
         tokio::time::sleep(RETRY).await;
         Ok(())

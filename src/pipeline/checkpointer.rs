@@ -6,7 +6,6 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::PipelineError;
 use super::progress::Progress;
@@ -14,7 +13,7 @@ use super::stats::Stats;
 use crate::admin::metrics::CHECKPOINT_LSN;
 use crate::checkpoint::{CheckpointError, CheckpointStore, ResumePoint};
 use crate::model::Lsn;
-use crate::postgres::Link;
+use crate::postgres::{Link, Outage};
 
 /// Between two checkpoints: what a crash may send twice is what was delivered within it.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -41,6 +40,7 @@ pub(super) struct Checkpointer {
     pub(super) persisted: watch::Sender<Lsn>,
     pub(super) last: ResumePoint,
     pub(super) last_at: Instant,
+    pub(super) outage: Outage,
 }
 
 impl Checkpointer {
@@ -71,15 +71,14 @@ impl Checkpointer {
         match step(self).await {
             Err(PipelineError::Checkpoint(CheckpointError::Fenced { .. })) => Err(PipelineError::Fenced),
             Err(error) => {
-                warn!(
-                    source = self.source_name,
-                    error = &error as &dyn std::error::Error,
-                    "no checkpoint could be made"
-                );
+                self.outage.failed(&error);
                 self.link.forget().await;
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.outage.succeeded();
+                Ok(())
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use super::tests_asked::TestsAsked;
 use crate::checkpoint::{CheckpointStore, ResumePoint, SourceRecord};
 use crate::model::{Lsn, SubscriptionState};
 use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
-use crate::postgres::Link;
+use crate::postgres::{Link, Outage};
 use crate::source::SystemIdentity;
 
 /// How long what is left to write may take at an orderly stop, beyond the grace, where the catalog answers.
@@ -114,6 +114,7 @@ impl Session {
             persisted: persist,
             last: point,
             last_at: Instant::now(),
+            outage: Outage::new("making checkpoints"),
         };
         supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
 
@@ -230,6 +231,7 @@ impl Session {
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
+            outage: Outage::new("making checkpoints"),
         };
         self.persisted = persisted;
         checkpointer.persist().await?;
