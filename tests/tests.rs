@@ -4,6 +4,8 @@
 mod support;
 
 mod attack;
+mod bloat;
+mod bounds;
 mod commands;
 mod connection;
 mod delivery;
@@ -12,6 +14,7 @@ mod exact_start;
 mod faults;
 mod harness;
 mod interoperability;
+mod isolation;
 mod lifecycle;
 mod outcomes;
 mod recovery;
