@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
 use tracing::{debug, warn};
 
+use super::store::PORTION;
 use super::{Operation, OutboxError, OutboxStore, Stored};
 use crate::config::PostgresUrl;
 use crate::postgres::{Outage, connect};
@@ -137,6 +138,10 @@ impl Task {
                 Err(error) => self.wait_after(error).await?,
             }
         };
+        if batch.holds_large_body() {
+            // A connection keeps buffers of the largest statement that it has sent.
+            self.client = None;
+        }
         batch.answer(stored);
         Ok(())
     }
@@ -210,6 +215,12 @@ impl Batch {
     fn add(&mut self, operations: Vec<Operation>, done: oneshot::Sender<Answer>) {
         self.operations.extend(operations);
         self.waiting.push(done);
+    }
+
+    fn holds_large_body(&self) -> bool {
+        let large =
+            |operation: &Operation| matches!(operation, Operation::Store { body, .. } if body.bytes().len() > PORTION);
+        self.operations.iter().any(large)
     }
 
     /// Every asker hears of all rows; it knows its own by subscription.

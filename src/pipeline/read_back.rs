@@ -80,7 +80,8 @@ fn stored_row(row: OutboxRow, room: Option<&mut OwnedSemaphorePermit>) -> Stored
 pub(super) fn read_body(context: Arc<LaneContext>, body: BodyRequest) -> Task<(EntryId, Option<Arc<Body>>)> {
     Box::pin(async move {
         let held = context.read_back.body_room(body.bytes).await;
-        let bytes = again(&context.read_back.outage, || context.reader.body(&body.event_id)).await;
+        let read = || context.reader.body(&body.event_id, body.bytes);
+        let bytes = again(&context.read_back.outage, read).await;
         (body.id, bytes.map(|bytes| Arc::new(Body::new(bytes, held))))
     })
 }
