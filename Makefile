@@ -10,7 +10,7 @@ CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 MAJORS ?= 14 15 16 17 18
 
 help: ## Says what there is
-	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 30
 
 build: compiler ## Builds the program into target/debug/webhookdb
 	$(CARGO) build --locked

@@ -88,7 +88,7 @@ const VACUUMED: &str = "SELECT bool_and(n_dead_tup < 10000) FROM pg_stat_user_ta
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outbox_grows_no_larger_than_one_backlog() {
-    let rows = if at_full_size() { 1_000_000 } else { 15_000 };
+    let rows = if at_full_size() { 1_000_000 } else { 6_000 };
     // Full size: as a server comes.
     let naptime = if at_full_size() { "1min" } else { "1s" };
     let cluster = own_cluster(PostgresOptions::default().set("autovacuum_naptime", naptime));

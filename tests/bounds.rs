@@ -84,7 +84,7 @@ fn assert_within(daemon: &Daemon, what: &str, bound: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_transaction_of_many_rows_with_every_endpoint_hanging() {
-    let rows = sized(60_000, 1_000_000);
+    let rows = sized(30_000, 1_000_000);
     let sink = Sink::start(Manner::Hangs).await;
     let site = site("bounds_rows", sized("2s", "10s"), &[&sink]).await;
     subscribe(&site, &sink.url(), 2).await;
