@@ -78,10 +78,10 @@ pub async fn live(client: &Client) -> Result<Vec<Lease>, CatalogError> {
 pub async fn wait_until_loaded(client: &Client, revision: i64, bound: Duration) -> Result<bool, CatalogError> {
     let begun = Instant::now();
     loop {
-        let behind = live(client).await?.iter().any(|lease| lease.revision < revision);
-        // Where a crash of the database has emptied the table, a daemon may still believe in what it held.
+        // Where a crash of the database has emptied the table, a daemon may still believe in what it held. Looked at first: a
+        // lease that comes in between is seen by the second look.
         let unknown = begun.elapsed() < LIVE_FOR && some_are_unknown(client).await?;
-        if !behind && !unknown {
+        if !unknown && live(client).await?.iter().all(|lease| lease.revision >= revision) {
             return Ok(true);
         }
         if begun.elapsed() >= bound {
