@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
-use super::read_back::{Page, Task, read_body, read_page};
+use super::read_back::{Page, Paging, Task, read_body, read_page};
 use super::storm::Storm;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Ack, Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start, Write};
@@ -61,6 +61,7 @@ pub(super) struct LaneTask {
     bodies: FuturesUnordered<Task<(EntryId, Option<Arc<Body>>)>>,
     writing: Option<Task<Result<Written, WriterClosed>>>,
     paging: Option<Task<Page>>,
+    is_paging: Option<Paging>,
     change: Option<Change>,
     deactivating: Option<Task<()>>,
     /// Whether the endpoint's last answer was an acceptance.
@@ -98,6 +99,7 @@ impl LaneTask {
             bodies: FuturesUnordered::new(),
             writing: None,
             paging: None,
+            is_paging: None,
             change: None,
             deactivating: None,
             trusted: false,
@@ -138,6 +140,7 @@ impl LaneTask {
     /// Starts whatever can be started.
     fn advance(&mut self) {
         let now = Instant::now();
+        self.note_paging();
         if self.lane.in_flight() == 0 {
             self.finish_change();
         }
@@ -153,11 +156,17 @@ impl LaneTask {
             self.write();
         }
         if self.paging.is_none()
-            && let Some(page) = self.lane.page_wanted(now)
+            && let Some(page) = self.lane.page_wanted(self.context.read_back.page_rows(), now)
         {
             self.paging = Some(read_page(self.context.clone(), self.endpoint.subscription.id, page));
         }
         self.meters.pending(self.lane.pending());
+    }
+
+    fn note_paging(&mut self) {
+        if self.lane.has_tail() != self.is_paging.is_some() {
+            self.is_paging = self.lane.has_tail().then(|| Paging::new(self.context.clone()));
+        }
     }
 
     /// Nothing is started by what the subscription was.
@@ -374,7 +383,8 @@ fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, trusted: bool, st
         let outcome = match permit {
             Some(_permit) => {
                 let kind = AttemptKind::Notification { attempt };
-                Some(endpoint.post(&context.poster, &event.id, kind, body.bytes().clone()).await)
+                // In a box of its own: what only waits for its permit is small.
+                Some(Box::pin(endpoint.post(&context.poster, &event.id, kind, body.bytes().clone())).await)
             }
             None => None,
         };

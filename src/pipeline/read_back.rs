@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +16,12 @@ use crate::postgres::Outage;
 
 /// One page takes at most this share of the memory for what is read back.
 const PAGE_SHARE: usize = 8;
+
+/// Rows of the pages of all lanes together, roughly; some 800 bytes each.
+const ROWS: usize = 8192;
+
+/// Enough to go on with.
+const ROWS_MIN: usize = 4;
 
 /// Between two tries to read the outbox while its database is away.
 const RETRY: Duration = Duration::from_millis(500);
@@ -32,12 +39,40 @@ pub(super) struct Page {
 pub(super) struct ReadBack {
     memory: Arc<Semaphore>,
     bytes: usize,
+    /// Lanes that page.
+    paging: AtomicUsize,
     outage: Outage,
 }
 
+/// A lane that pages, for as long as it does.
+pub(super) struct Paging(Arc<LaneContext>);
+
+impl Paging {
+    pub(super) fn new(context: Arc<LaneContext>) -> Self {
+        context.read_back.paging.fetch_add(1, Ordering::Relaxed);
+        Self(context)
+    }
+}
+
+impl Drop for Paging {
+    fn drop(&mut self) {
+        self.0.read_back.paging.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl ReadBack {
+    /// So many rows one page may have: few where many lanes page, since a row takes memory without its body too.
+    pub(super) fn page_rows(&self) -> usize {
+        (ROWS / self.paging.load(Ordering::Relaxed).max(1)).max(ROWS_MIN)
+    }
+
     pub(super) fn new(bytes: usize) -> Self {
-        Self { memory: Arc::new(Semaphore::new(bytes)), bytes, outage: Outage::new("reading the outbox") }
+        Self {
+            memory: Arc::new(Semaphore::new(bytes)),
+            bytes,
+            paging: AtomicUsize::new(0),
+            outage: Outage::new("reading the outbox"),
+        }
     }
 
     /// Room for one page, where there is some now.

@@ -222,6 +222,12 @@ impl<T> Lane<T> {
         self.entries.is_empty() && self.tail.is_none() && self.writes.is_empty() && self.window_unconfirmed == 0
     }
 
+    /// Whether something in the outbox is not in the window.
+    #[must_use]
+    pub fn has_tail(&self) -> bool {
+        self.tail.is_some()
+    }
+
     /// Whether the endpoint is taken to be well.
     #[must_use]
     pub fn is_flowing(&self) -> bool {

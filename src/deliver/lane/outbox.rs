@@ -41,7 +41,7 @@ impl Default for Tail {
 }
 
 impl Tail {
-    const ROWS_MIN: usize = 32;
+    const ROWS_MIN: usize = 8;
     const ROWS_MAX: usize = 512;
 
     /// A page that lasts for longer is larger than need be, one that lasts for less than half of it smaller.
@@ -125,12 +125,12 @@ impl<T> Lane<T> {
         self.rewind_if_quiet();
     }
 
-    /// The page of the outbox that is wanted now, if one is. To be answered by [`Lane::paged`].
-    pub fn page_wanted(&mut self, now: Instant) -> Option<PageRequest> {
+    /// The page of the outbox that is wanted now, if one is, of at most so many rows. To be answered by [`Lane::paged`].
+    pub fn page_wanted(&mut self, most: usize, now: Instant) -> Option<PageRequest> {
         let flowing = self.breaker.is_closed();
         let stands = self.draining || self.held || self.rewinding || self.window_unconfirmed > 0;
         let enough = if flowing {
-            self.ready.len() + self.wanted.len() >= Self::READY_ENOUGH
+            self.ready.len() + self.wanted.len() >= most.min(Self::READY_ENOUGH * self.concurrency)
         } else {
             self.loading > 0 || self.in_flight > 0 || self.has_fresh_candidate()
         };
@@ -144,11 +144,11 @@ impl<T> Lane<T> {
             tail.adapt(now);
         }
         let rows = if flowing { tail.page_rows } else { Tail::ROWS_MIN };
-        Some(PageRequest { after: self.last_seq, rows, with_bodies: flowing })
+        Some(PageRequest { after: self.last_seq, rows: rows.min(most), with_bodies: flowing })
     }
 
-    /// With so many entries ready, the next page can wait.
-    const READY_ENOUGH: usize = 64;
+    /// With so many entries ready for each attempt that may be under way, the next page can wait: an endpoint that hangs has few.
+    const READY_ENOUGH: usize = 4;
 
     fn has_fresh_candidate(&self) -> bool {
         self.probe_candidate().and_then(|id| self.entries.get(&id)).is_some_and(|entry| entry.probes == 0)

@@ -218,7 +218,7 @@ impl World {
         if self.page.is_some() {
             return;
         }
-        let Some(PageRequest { after, .. }) = self.lane.page_wanted(self.now) else { return };
+        let Some(PageRequest { after, .. }) = self.lane.page_wanted(3, self.now) else { return };
         let owed = self.outbox.range(after + 1..).filter(|(_, (_, state, _))| *state == State::Owed);
         let rows: Vec<StoredRow> = owed
             .take(3)
