@@ -217,6 +217,25 @@ async fn or_else_reading_stops_and_says_so_until_there_is_room() {
 }
 
 #[tokio::test]
+async fn reading_goes_on_once_the_subscription_that_stopped_it_is_deactivated() {
+    let full = |config: crate::support::Config| {
+        config.set("delivery.max_pending", 5).set("delivery.when_full", "pause").set("delivery.memory", "1MiB")
+    };
+    let site = Site::with("full_and_gone", full).await;
+    let receiver = Receiver::start().await;
+    receiver.always(Reply::Status(500));
+    let id = site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = site.serve().await;
+    backfill_charges(site.database.client(), 1..=400).await;
+    daemon.wait_for_readyz("nothing is read", |status, body| status == 503 && body["status"] == "waiting").await;
+    receiver.always(Reply::Status(410));
+    wait_until_deactivated(&site, &id).await;
+    let written = site.database.current_lsn().await;
+    daemon.wait_until_ready().await;
+    site.database.wait_for_slot_past(&written).await;
+}
+
+#[tokio::test]
 async fn what_could_not_be_sent_while_it_was_paused_has_its_time_from_when_it_is_resumed() {
     let site = Site::new("paused_for_long").await;
     let receiver = Receiver::start().await;

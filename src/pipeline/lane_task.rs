@@ -117,7 +117,8 @@ impl LaneTask {
             self.advance();
             let wake = self.lane.next_wake(Instant::now());
             let change_by = self.change.as_ref().map(|change| change.deadline);
-            let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane);
+            let state = self.endpoint.subscription.state;
+            let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane, state);
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {

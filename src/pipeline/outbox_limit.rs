@@ -6,7 +6,7 @@ use super::lanes::LaneContext;
 use crate::admin::Readiness;
 use crate::config::WhenFull;
 use crate::deliver::Lane;
-use crate::model::Subscription;
+use crate::model::{Subscription, SubscriptionState};
 
 /// What `[delivery] max_pending` and `when_full` say, kept for one lane.
 pub(super) struct OutboxLimit {
@@ -46,10 +46,11 @@ impl OutboxLimit {
             .then(|| format!("it is owed more than the {most} notifications of [delivery] max_pending"))
     }
 
-    /// Whether nothing more is to be taken in. Says so, to the log and to those who ask whether the source is read.
-    pub(super) fn stops_reading<T>(&mut self, lane: &Lane<T>) -> bool {
+    /// Whether nothing more is to be taken in. Says so, to the log and to those who ask whether the source is read. One that is
+    /// deactivated stops nothing: there would be no end to it, since nothing is sent that could make room.
+    pub(super) fn stops_reading<T>(&mut self, lane: &Lane<T>, state: SubscriptionState) -> bool {
         let Some(most) = self.max_pending.filter(|_| self.when_full == WhenFull::Pause) else { return false };
-        let stops = lane.stored() >= most;
+        let stops = state != SubscriptionState::Deactivated && lane.stored() >= most;
         if stops != self.stopped {
             self.stopped = stops;
             self.say(stops.then(|| {

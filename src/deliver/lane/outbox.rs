@@ -172,6 +172,9 @@ impl<T> Lane<T> {
         if !complete || tail.grown || self.rewinding {
             tail.exhausted = complete && tail.unconfirmed > 0;
             self.tail = Some(tail);
+        } else {
+            // The window holds all that is owed. Rows that were cleaned, or removed by an operator, were still counted.
+            self.stored = i64::try_from(self.entries.len()).unwrap_or(i64::MAX);
         }
     }
 
