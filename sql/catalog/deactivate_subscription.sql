@@ -1,8 +1,8 @@
 -- What is committed from here on, until it is enabled again, is not kept for it: that gap is recorded. What it is owed by now
--- is kept.
+-- is kept. What was found out about another URL, or before it was enabled, says nothing about it.
 written AS (
     UPDATE notifications.subscriptions SET state = 'deactivated', halted_at = now(), halted_because = $2
-    WHERE id = $1 AND state IN ('pending', 'active', 'paused')
+    WHERE id = $1 AND state IN ('pending', 'active', 'paused') AND url = $3 AND nonce = $4
     RETURNING id, opaque_id
 ),
 gap AS (

@@ -91,14 +91,15 @@ pub async fn mark_deleted(client: &Client, id: SubscriptionId) -> Result<Deleted
     Ok(Deleted { id: row.try_get("id")?, url: row.try_get("url")?, revision: row.try_get("revision")? })
 }
 
-/// Takes a subscription out of service, for this reason; what it is owed is kept, and the gap that begins is recorded.
+/// Takes a subscription out of service, for this reason; what it is owed is kept, and the gap that begins is recorded. False
+/// where it is out of service already, or has another URL by now, or was enabled anew (another nonce).
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn deactivate(client: &Client, id: i64, reason: &str) -> Result<(), CatalogError> {
+pub async fn deactivate(client: &Client, id: i64, url: &str, nonce: &str, reason: &str) -> Result<bool, CatalogError> {
     let statement = include_str!("../../sql/catalog/deactivate_subscription.sql");
-    revision::write_one(client, statement, &[&id, &reason]).await?;
-    Ok(())
+    let deactivated = revision::write_one(client, statement, &[&id, &reason, &url, &nonce]).await?;
+    Ok(deactivated.is_some())
 }
 
 /// Removes a subscription and all that it is owed. Bodies in the outbox are shared, and left to the daemon.

@@ -15,15 +15,28 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Records it and tells every daemon; what it is owed is kept. Tries until it succeeds.
 pub(super) async fn deactivate(catalog: Arc<CatalogWatch>, subscription: Arc<Subscription>, reason: String) {
-    while let Err(error) = try_deactivate(&catalog, subscription.id, &reason).await {
-        warn!(subscription = %subscription.opaque_id, error = &error as &dyn std::error::Error, "it could not be deactivated yet");
-        tokio::time::sleep(RETRY).await;
+    let deactivated = loop {
+        match try_deactivate(&catalog, &subscription, &reason).await {
+            Ok(deactivated) => break deactivated,
+            Err(error) => {
+                warn!(subscription = %subscription.opaque_id, error = &error as &dyn std::error::Error, "it could not be deactivated yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    if !deactivated {
+        return;
     }
     warn!(subscription = %subscription.opaque_id, url = subscription.url, reason,
         "the notification is deactivated; `webhookdb notification enable` serves it again");
 }
 
-async fn try_deactivate(catalog: &CatalogWatch, subscription: i64, reason: &str) -> Result<(), PipelineError> {
+async fn try_deactivate(
+    catalog: &CatalogWatch,
+    subscription: &Subscription,
+    reason: &str,
+) -> Result<bool, PipelineError> {
     let client = catalog.link.client().await.map_err(PipelineError::Catalog)?;
-    Ok(subscriptions::deactivate(&client, subscription, reason).await?)
+    let Subscription { id, url, nonce, .. } = subscription;
+    Ok(subscriptions::deactivate(&client, *id, url, nonce, reason).await?)
 }

@@ -261,7 +261,9 @@ impl Lanes {
 
 /// Whether a lane does the same for both.
 fn is_served_alike(one: &Subscription, other: &Subscription) -> bool {
+    // An enabled one has a nonce of its own: its lane may have held since, without being told.
     one.url == other.url
+        && one.nonce == other.nonce
         && one.secret.expose() == other.secret.expose()
         && one.state.is_halted() == other.state.is_halted()
 }

@@ -116,7 +116,8 @@ pub(super) fn read_body(context: Arc<LaneContext>, body: BodyRequest) -> Task<(E
     Box::pin(async move {
         let held = context.read_back.body_room(body.bytes).await;
         let read = || context.reader.body(&body.event_id, body.bytes);
-        let bytes = again(&context.read_back.outage, read).await;
+        // In a box of its own: what only waits for room is small.
+        let bytes = Box::pin(again(&context.read_back.outage, read)).await;
         (body.id, bytes.map(|bytes| Arc::new(Body::new(bytes, held))))
     })
 }

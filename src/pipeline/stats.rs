@@ -68,7 +68,10 @@ async fn disable_failing(client: &Client, failed: Vec<i64>, disable_after: Durat
         let (id, opaque_id, url): (i64, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let since = humantime::format_rfc3339_seconds(row.try_get(3)?);
         let reason = format!("the endpoint has accepted nothing since {since}");
-        subscriptions::deactivate(client, id, &reason).await?;
+        let nonce: String = row.try_get(4)?;
+        if !subscriptions::deactivate(client, id, &url, &nonce, &reason).await? {
+            continue;
+        }
         warn!(
             subscription = opaque_id,
             url, reason, "the notification is deactivated; `webhookdb notification enable` serves it again"
