@@ -6,14 +6,16 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 
 use super::super::context::Context;
+use super::super::failure::Advice;
 use super::super::output::{answer, complain, warn};
 use super::super::prompt;
 use super::begin::{self, Subject};
 use super::endpoint;
-use crate::catalog::Snapshot;
 use crate::catalog::subscriptions::{self, NewSubscription};
+use crate::catalog::{CatalogError, Snapshot};
 use crate::config::SourceSettings;
 use crate::model::{SigningSecret, SubscriptionId};
+use crate::postgres::PostgresError;
 use crate::source::barrier;
 
 const ASK_SECRET: &str = "Enter a random secret used to sign and verify notifications to the given url: ";
@@ -106,9 +108,22 @@ async fn subscribe(
     let id = subscriptions::insert_pending(&context.catalog, new).await?;
     for client in &clients {
         if let Err(error) = barrier::emit(client, new.opaque_id, &new.nonce).await {
-            subscriptions::forget(&context.catalog, id).await?;
-            return Err(begin::not_marked(error));
+            return Err(match subscriptions::forget(&context.catalog, id).await {
+                Ok(()) => begin::not_marked(error),
+                Err(failed) => left_behind(new, &error, &failed),
+            });
         }
     }
     Ok(())
+}
+
+/// Neither could the start be marked nor what was begun be taken back: a daemon marks it again within seconds.
+fn left_behind(new: &NewSubscription, unmarked: &PostgresError, failed: &CatalogError) -> anyhow::Error {
+    let id = new.opaque_id;
+    let what = format!(
+        "the start of the notifications could not be marked ({unmarked}), and what was begun could not be taken back \
+         ({failed}): notification {id} may have been left, and become active by itself"
+    );
+    let hint = format!("see `webhookdb notification list`; `webhookdb notification delete {id}` removes it");
+    Advice::new(what, hint).into()
 }
