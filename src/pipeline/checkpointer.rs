@@ -6,9 +6,10 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::PipelineError;
+use super::outage::Outage;
 use super::progress::Progress;
 use super::stats::Stats;
 use crate::admin::metrics::CHECKPOINT_LSN;
@@ -41,6 +42,7 @@ pub(super) struct Checkpointer {
     pub(super) persisted: watch::Sender<Lsn>,
     pub(super) last: ResumePoint,
     pub(super) last_at: Instant,
+    pub(super) outage: Outage,
 }
 
 impl Checkpointer {
@@ -71,15 +73,22 @@ impl Checkpointer {
         match step(self).await {
             Err(PipelineError::Checkpoint(CheckpointError::Fenced { .. })) => Err(PipelineError::Fenced),
             Err(error) => {
-                warn!(
-                    source = self.source_name,
-                    error = &error as &dyn std::error::Error,
-                    "no checkpoint could be made"
-                );
+                if self.outage.begins() {
+                    warn!(
+                        source = self.source_name,
+                        error = &error as &dyn std::error::Error,
+                        "no checkpoint could be made; trying again"
+                    );
+                }
                 self.link.forget().await;
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if let Some(lasted) = self.outage.ended() {
+                    info!(source = self.source_name, ?lasted, "checkpoints can be made again");
+                }
+                Ok(())
+            }
         }
     }
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
+use super::outage::Outage;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
 use crate::postgres::Link;
@@ -111,17 +112,29 @@ impl Lease {
 
     /// Renews until the epoch is found stale.
     pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
+        let (source, outage) = (&self.source_name, Outage::default());
         loop {
             match tokio::time::timeout(LIVE_FOR, self.renew()).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => {
+                    if let Some(lasted) = outage.ended() {
+                        info!(source, ?lasted, "the lease is renewed again");
+                    }
+                }
                 Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
                 Ok(Err(error)) => {
-                    let source = &self.source_name;
-                    warn!(source, error = &error as &dyn std::error::Error, "the lease was not renewed");
+                    if outage.begins() {
+                        warn!(
+                            source,
+                            error = &error as &dyn std::error::Error,
+                            "the lease was not renewed; trying again"
+                        );
+                    }
                     self.link.forget().await;
                 }
                 Err(_) => {
-                    warn!(source = self.source_name, "the lease was not renewed: the catalog does not answer");
+                    if outage.begins() {
+                        warn!(source, "the lease was not renewed: the catalog does not answer; trying again");
+                    }
                     // What is stuck may stay so for longer than the network is away.
                     self.link.forget().await;
                 }
@@ -133,8 +146,7 @@ impl Lease {
         }
     }
 
-    /// Renews once. While a lease was not live, a deletion was confirmed without asking its holder: one that comes back, or
-    /// is new, starts nothing before every lane respects what was deleted by then.
+    /// Renews once.
     pub(super) async fn renew(&self) -> Result<(), PipelineError> {
         let before = Instant::now();
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
@@ -142,9 +154,8 @@ impl Lease {
             return Err(PipelineError::Fenced);
         }
         // Read only now that whoever deletes can see the lease, and waits for it.
-        if self.fence.has_lease() || self.facts.revision() >= current_revision(&client).await? {
-            self.fence.renew(before + LIVE_FOR);
-        } else {
+        let current = async || current_revision(&client).await;
+        if !self.fence.renew(before + LIVE_FOR, self.facts.revision(), current).await? {
             // The lanes are told; with the revision that they respect then, the lease is renewed at once.
             self.catalog.reload().await?;
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::lanes::LaneContext;
+use super::outage::Outage;
 use crate::deliver::{BodyRequest, EntryId, PageRequest, StoredRow};
 use crate::model::Body;
 use crate::outbox::{OutboxError, OutboxRow};
@@ -32,11 +33,13 @@ pub(super) struct Page {
 pub(super) struct ReadBack {
     memory: Arc<Semaphore>,
     bytes: usize,
+    /// All lanes read the same database.
+    outage: Arc<Outage>,
 }
 
 impl ReadBack {
     pub(super) fn new(bytes: usize) -> Self {
-        Self { memory: Arc::new(Semaphore::new(bytes)), bytes }
+        Self { memory: Arc::new(Semaphore::new(bytes)), bytes, outage: Arc::default() }
     }
 
     /// Room for one page, where there is some now.
@@ -61,7 +64,7 @@ pub(super) fn read_page(context: Arc<LaneContext>, subscription: i64, page: Page
         let bytes = room.as_ref().map_or(0, |room| i64::try_from(room.num_permits()).unwrap_or(i64::MAX));
         let limit = i64::try_from(page.rows).unwrap_or(i64::MAX);
         let read = || context.reader.page(&context.source_name, subscription, page.after, limit, bytes);
-        let rows = again(read).await;
+        let rows = again(&context.read_back.outage, read).await;
         let complete = rows.len() < page.rows;
         let rows = rows.into_iter().map(|row| stored_row(row, room.as_mut())).collect();
         Page { rows, complete }
@@ -79,18 +82,25 @@ fn stored_row(row: OutboxRow, room: Option<&mut OwnedSemaphorePermit>) -> Stored
 pub(super) fn read_body(context: Arc<LaneContext>, body: BodyRequest) -> Task<(EntryId, Option<Arc<Body>>)> {
     Box::pin(async move {
         let held = context.read_back.body_room(body.bytes).await;
-        let bytes = again(|| context.reader.body(&body.event_id)).await;
+        let bytes = again(&context.read_back.outage, || context.reader.body(&body.event_id)).await;
         (body.id, bytes.map(|bytes| Arc::new(Body::new(bytes, held))))
     })
 }
 
 /// Until it succeeds: the lane can do nothing else.
-async fn again<T, F: Future<Output = Result<T, OutboxError>>>(read: impl Fn() -> F) -> T {
+async fn again<T, F: Future<Output = Result<T, OutboxError>>>(outage: &Outage, read: impl Fn() -> F) -> T {
     loop {
         match read().await {
-            Ok(result) => return result,
+            Ok(result) => {
+                if let Some(lasted) = outage.ended() {
+                    info!(?lasted, "the outbox can be read again");
+                }
+                return result;
+            }
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "the outbox could not be read; trying again");
+                if outage.begins() {
+                    warn!(error = &error as &dyn std::error::Error, "the outbox could not be read; trying again");
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }

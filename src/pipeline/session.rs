@@ -18,6 +18,7 @@ use super::fence::Fence;
 use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
+use super::outage::Outage;
 use super::progress::Progress;
 use super::read_back::ReadBack;
 use super::retries_asked::RetriesAsked;
@@ -114,6 +115,7 @@ impl Session {
             persisted: persist,
             last: point,
             last_at: Instant::now(),
+            outage: Outage::default(),
         };
         supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
 
@@ -230,6 +232,7 @@ impl Session {
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
+            outage: Outage::default(),
         };
         self.persisted = persisted;
         checkpointer.persist().await?;
