@@ -4,6 +4,8 @@
 mod support;
 
 mod attack;
+mod bloat;
+mod bounds;
 mod commands;
 mod connection;
 mod delivery;
@@ -13,6 +15,7 @@ mod faults;
 mod harness;
 mod idle_cost;
 mod interoperability;
+mod isolation;
 mod lifecycle;
 mod outcomes;
 mod recovery;

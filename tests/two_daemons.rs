@@ -223,3 +223,31 @@ async fn cut_off_from_its_catalog(cut: fn(&Proxy)) {
     assert_eq!((requests.len(), distinct(&requests)), (3, 3));
     daemon.wait_until_ready().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_while_it_was_cut_off_from_its_catalog_is_sent_nothing_when_that_is_back() {
+    let (catalog, database) = tokio::join!(TestDatabase::create("del_catalog"), TestDatabase::create("del_source"));
+    let port = catalog.cluster().port();
+    let proxy = Proxy::to(port).await;
+    let site = Site::with_catalog_at(database, &proxy.url(&catalog.url(), port), |config| config).await;
+    let around_the_proxy = Webhookdb::new(&site.config.clone().set("catalog.url", catalog.url()));
+    let (deleted, kept) = (Receiver::start().await, Receiver::start().await);
+    let id = site.subscribe("stripe_charge_v1", &deleted.url("/")).await;
+    site.subscribe("stripe_charge_v1", &kept.url("/")).await;
+    let daemon = site.serve().await;
+    upsert_charge(site.database.client(), "ch_before", 1, 1).await;
+    tokio::join!(deleted.wait_for(1), kept.wait_for(1));
+    proxy.break_off();
+    let live =
+        "SELECT bool_or(NOT released AND renewed_at > clock_timestamp() - interval '3 s') FROM notifications.leases";
+    catalog.wait_until("the lease has run out", &format!("SELECT NOT ({live})")).await;
+    upsert_charge(site.database.client(), "ch_during", 1, 1).await;
+    daemon.wait_for_metric("changes_total", &[], 2.0).await;
+    // No daemon lives, as far as anybody can see: it is confirmed at once.
+    around_the_proxy.run(&["notification", "delete", &id]).await.ok();
+    proxy.mend();
+    kept.wait_for_id("ch_during").await;
+    upsert_charge(site.database.client(), "ch_after", 1, 1).await;
+    kept.wait_for_id("ch_after").await;
+    assert_eq!(deleted.count(), 1);
+}

@@ -70,29 +70,30 @@ pub async fn live(client: &Client) -> Result<Vec<Lease>, CatalogError> {
     Ok(leases)
 }
 
-/// Waits until every live daemon has loaded `revision`; with no live daemon that is so at once, but where a crash of the
-/// database may have taken a daemon's lease while the daemon still trusts it. Returns whether it came to be within `bound`.
+/// Waits until every live daemon has loaded `revision`; with no live daemon that is so at once. Returns whether it came to
+/// be within `bound`.
 ///
 /// # Errors
 /// Where the database fails.
 pub async fn wait_until_loaded(client: &Client, revision: i64, bound: Duration) -> Result<bool, CatalogError> {
-    let began = Instant::now();
+    let begun = Instant::now();
     loop {
-        // Looked at first: a lease that comes in between is seen by the second look.
-        let may_be_trusted = began.elapsed() < LIVE_FOR && is_one_missing(client).await?;
-        if !may_be_trusted && live(client).await?.iter().all(|lease| lease.revision >= revision) {
+        // Where a crash of the database has emptied the table, a daemon may still believe in what it held. Looked at first: a
+        // lease that comes in between is seen by the second look.
+        let unknown = begun.elapsed() < LIVE_FOR && some_are_unknown(client).await?;
+        if !unknown && live(client).await?.iter().all(|lease| lease.revision >= revision) {
             return Ok(true);
         }
-        if began.elapsed() >= bound {
+        if begun.elapsed() >= bound {
             return Ok(false);
         }
         sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Whether a source was served once and nobody's lease is known. A lease that is released or has run out is still there;
-/// one that is not was in the table when the database crashed, which empties it.
-async fn is_one_missing(client: &Client) -> Result<bool, CatalogError> {
-    let statement = include_str!("../../sql/catalog/lease_missing.sql");
+/// Whether a source that was served once has no lease at all, not even one that was released.
+async fn some_are_unknown(client: &Client) -> Result<bool, CatalogError> {
+    let statement = "SELECT EXISTS (SELECT FROM notifications.sources s WHERE s.epoch > 0
+        AND NOT EXISTS (SELECT FROM notifications.leases l WHERE l.source = s.name))";
     Ok(client.query_one(statement, &[]).await?.try_get(0)?)
 }

@@ -86,17 +86,29 @@ impl OutboxReader {
         rows.iter().map(outbox_row).collect()
     }
 
-    /// The body of a change, where it is still there.
+    /// The body of a change, where it is still there; `bytes` is its size. It is read in pieces: the connection keeps a buffer of
+    /// the largest answer, and the body itself is a copy out of that.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn body(&self, event_id: &str) -> Result<Option<Bytes>, OutboxError> {
+    pub async fn body(&self, event_id: &str, bytes: usize) -> Result<Option<Bytes>, OutboxError> {
         let client = self.link.client().await?;
-        let statement = "SELECT body FROM notifications.outbox_bodies WHERE event_id = $1";
-        let row = client.query_opt(statement, &[&event_id]).await?;
-        Ok(row.map(|row| Bytes::from(row.get::<_, Vec<u8>>(0))))
+        let statement = "SELECT substring(body FROM $2 FOR $3) FROM notifications.outbox_bodies WHERE event_id = $1";
+        let mut body = Vec::with_capacity(bytes);
+        loop {
+            let from = i32::try_from(body.len() + 1).map_err(|_| OutboxError::Malformed { column: "body" })?;
+            let Some(row) = client.query_opt(statement, &[&event_id, &from, &PIECE]).await? else { return Ok(None) };
+            let piece: &[u8] = row.try_get(0)?;
+            body.extend_from_slice(piece);
+            if body.len() >= bytes || piece.is_empty() {
+                return Ok(Some(Bytes::from(body)));
+            }
+        }
     }
 }
+
+/// What is read of a large body at once.
+const PIECE: i32 = 4 << 20;
 
 fn resumed(row: &Row) -> Result<Resumed, OutboxError> {
     let replay_until: Option<PgLsn> = row.try_get("replay_until")?;

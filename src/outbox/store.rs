@@ -1,7 +1,7 @@
 //! A batch of operations in one transaction, under the source's epoch.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::{PgLsn, ToSql};
@@ -132,7 +132,7 @@ impl OutboxStore {
             return Ok(Vec::new());
         }
         let column = EventColumns::of(&events);
-        execute(transaction, include_str!("../../sql/outbox/store_bodies.sql"), &[&column.id, &bodies]).await?;
+        store_bodies(transaction, &column.id, &bodies).await?;
         let parameters: &Parameters<'_> = &[
             &self.source_name,
             &subscriptions,
@@ -186,6 +186,41 @@ impl<'a> EventColumns<'a> {
             keys: events.iter().map(|event| array_text(&event.keys)).collect(),
         }
     }
+}
+
+/// A statement takes bodies of so many bytes, since it copies them: twice, until the server has them. A larger body goes alone.
+pub(super) const PORTION: usize = 4 << 20;
+
+/// Each body once, however many subscriptions are owed it.
+async fn store_bodies(transaction: &Transaction<'_>, ids: &[&str], bodies: &[&[u8]]) -> Result<(), OutboxError> {
+    let statement = include_str!("../../sql/outbox/store_bodies.sql");
+    for Portion { ids, bodies, .. } in portions(ids, bodies) {
+        execute(transaction, statement, &[&ids, &bodies]).await?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Portion<'a> {
+    ids: Vec<&'a str>,
+    bodies: Vec<&'a [u8]>,
+    bytes: usize,
+}
+
+fn portions<'a>(ids: &[&'a str], bodies: &[&'a [u8]]) -> Vec<Portion<'a>> {
+    let mut seen = HashSet::new();
+    let mut portions: Vec<Portion<'a>> = Vec::new();
+    for (id, body) in ids.iter().zip(bodies).filter(|(id, _)| seen.insert(**id)) {
+        if portions.last().is_none_or(|portion| portion.bytes + body.len() > PORTION) {
+            portions.push(Portion::default());
+        }
+        if let Some(portion) = portions.last_mut() {
+            portion.ids.push(id);
+            portion.bodies.push(body);
+            portion.bytes += body.len();
+        }
+    }
+    portions
 }
 
 /// An array's text, since `unnest` takes arrays of arrays apart.
@@ -270,4 +305,18 @@ async fn execute(
 ) -> Result<(), OutboxError> {
     transaction.execute(statement, parameters).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_sent_once_and_large_ones_alone() {
+        let (small, large) = (vec![0; PORTION / 2], vec![0; 2 * PORTION]);
+        let bodies: Vec<&[u8]> = vec![&small, &small, &large, &large, &small];
+        let sent: Vec<_> =
+            portions(&["a", "b", "c", "c", "d"], &bodies).into_iter().map(|portion| portion.ids).collect();
+        assert_eq!(sent, [vec!["a", "b"], vec!["c"], vec!["d"]]);
+    }
 }

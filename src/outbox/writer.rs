@@ -7,9 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
 use tracing::{debug, warn};
 
+use super::store::PORTION;
 use super::{Operation, OutboxError, OutboxStore, Stored};
 use crate::config::PostgresUrl;
-use crate::postgres::connect;
+use crate::postgres::{Outage, connect};
 
 /// Requests that wait for the writer: one from each of as many lanes, which then wait themselves.
 const QUEUE: usize = 1024;
@@ -50,7 +51,8 @@ impl OutboxWriter {
         retention: Duration,
     ) -> (Self, impl Future<Output = Result<(), OutboxError>>) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let task = Task { store, url, retention, client: None, swept: false };
+        let task =
+            Task { store, url, retention, client: None, swept: false, outage: Outage::new("writing the outbox") };
         (Self { requests }, task.run(queue))
     }
 
@@ -84,6 +86,7 @@ struct Task {
     retention: Duration,
     client: Option<Client>,
     swept: bool,
+    outage: Outage,
 }
 
 impl Task {
@@ -128,10 +131,17 @@ impl Task {
         }
         let stored = loop {
             match self.try_write(&batch.operations).await {
-                Ok(stored) => break stored,
+                Ok(stored) => {
+                    self.outage.succeeded();
+                    break stored;
+                }
                 Err(error) => self.wait_after(error).await?,
             }
         };
+        if batch.holds_large_body() {
+            // A connection keeps buffers of the largest statement that it has sent.
+            self.client = None;
+        }
         batch.answer(stored);
         Ok(())
     }
@@ -188,7 +198,7 @@ impl Task {
         if matches!(error, OutboxError::Fenced { .. }) {
             return Err(error);
         }
-        warn!(error = &error as &dyn std::error::Error, "the outbox could not be written; trying again");
+        self.outage.failed(&error);
         self.client = None;
         tokio::time::sleep(RETRY).await;
         Ok(())
@@ -205,6 +215,12 @@ impl Batch {
     fn add(&mut self, operations: Vec<Operation>, done: oneshot::Sender<Answer>) {
         self.operations.extend(operations);
         self.waiting.push(done);
+    }
+
+    fn holds_large_body(&self) -> bool {
+        let large =
+            |operation: &Operation| matches!(operation, Operation::Store { body, .. } if body.bytes().len() > PORTION);
+        self.operations.iter().any(large)
     }
 
     /// Every asker hears of all rows; it knows its own by subscription.

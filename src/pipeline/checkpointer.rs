@@ -6,16 +6,14 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 use super::PipelineError;
-use super::outage::Outage;
 use super::progress::Progress;
 use super::stats::Stats;
 use crate::admin::metrics::CHECKPOINT_LSN;
 use crate::checkpoint::{CheckpointError, CheckpointStore, ResumePoint};
 use crate::model::Lsn;
-use crate::postgres::Link;
+use crate::postgres::{Link, Outage};
 
 /// Between two checkpoints: what a crash may send twice is what was delivered within it.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -73,20 +71,12 @@ impl Checkpointer {
         match step(self).await {
             Err(PipelineError::Checkpoint(CheckpointError::Fenced { .. })) => Err(PipelineError::Fenced),
             Err(error) => {
-                if self.outage.begins() {
-                    warn!(
-                        source = self.source_name,
-                        error = &error as &dyn std::error::Error,
-                        "no checkpoint could be made; trying again"
-                    );
-                }
+                self.outage.failed(&error);
                 self.link.forget().await;
                 Ok(())
             }
             Ok(()) => {
-                if let Some(lasted) = self.outage.ended() {
-                    info!(source = self.source_name, ?lasted, "checkpoints can be made again");
-                }
+                self.outage.succeeded();
                 Ok(())
             }
         }

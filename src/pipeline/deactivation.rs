@@ -7,7 +7,6 @@ use tracing::warn;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
-use super::outage::Outage;
 use crate::catalog::subscriptions;
 use crate::model::Subscription;
 
@@ -16,11 +15,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Records it and tells every daemon; what it is owed is kept. Tries until it succeeds.
 pub(super) async fn deactivate(catalog: Arc<CatalogWatch>, subscription: Arc<Subscription>, reason: String) {
-    let outage = Outage::default();
     while let Err(error) = try_deactivate(&catalog, subscription.id, &reason).await {
-        if outage.begins() {
-            warn!(subscription = %subscription.opaque_id, error = &error as &dyn std::error::Error, "it could not be deactivated yet");
-        }
+        warn!(subscription = %subscription.opaque_id, error = &error as &dyn std::error::Error, "it could not be deactivated yet");
         tokio::time::sleep(RETRY).await;
     }
     warn!(subscription = %subscription.opaque_id, url = subscription.url, reason,

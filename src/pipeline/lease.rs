@@ -7,15 +7,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
-use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
-use super::outage::Outage;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
-use crate::postgres::Link;
+use crate::postgres::{Link, Outage};
 
 /// So often a lease is renewed: twice it may fail before it runs out.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -112,29 +110,17 @@ impl Lease {
 
     /// Renews until the epoch is found stale.
     pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
-        let (source, outage) = (&self.source_name, Outage::default());
+        let outage = Outage::new("renewing the lease");
         loop {
             match tokio::time::timeout(LIVE_FOR, self.renew()).await {
-                Ok(Ok(())) => {
-                    if let Some(lasted) = outage.ended() {
-                        info!(source, ?lasted, "the lease is renewed again");
-                    }
-                }
+                Ok(Ok(())) => outage.succeeded(),
                 Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
                 Ok(Err(error)) => {
-                    if outage.begins() {
-                        warn!(
-                            source,
-                            error = &error as &dyn std::error::Error,
-                            "the lease was not renewed; trying again"
-                        );
-                    }
+                    outage.failed(&error);
                     self.link.forget().await;
                 }
-                Err(_) => {
-                    if outage.begins() {
-                        warn!(source, "the lease was not renewed: the catalog does not answer; trying again");
-                    }
+                Err(elapsed) => {
+                    outage.failed(&elapsed);
                     // What is stuck may stay so for longer than the network is away.
                     self.link.forget().await;
                 }

@@ -13,7 +13,6 @@ mod lane_meters;
 mod lane_task;
 mod lanes;
 mod lease;
-mod outage;
 mod outbox_limit;
 mod progress;
 mod read_back;

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::{info, warn};
 
 use super::lanes::LaneContext;
-use super::outage::Outage;
 use crate::deliver::{BodyRequest, EntryId, PageRequest, StoredRow};
 use crate::model::Body;
 use crate::outbox::{OutboxError, OutboxRow};
+use crate::postgres::Outage;
 
 /// One page takes at most this share of the memory for what is read back.
 const PAGE_SHARE: usize = 8;
@@ -29,17 +28,16 @@ pub(super) struct Page {
 }
 
 /// Bytes of bodies that were read back.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ReadBack {
     memory: Arc<Semaphore>,
     bytes: usize,
-    /// All lanes read the same database.
-    outage: Arc<Outage>,
+    outage: Outage,
 }
 
 impl ReadBack {
     pub(super) fn new(bytes: usize) -> Self {
-        Self { memory: Arc::new(Semaphore::new(bytes)), bytes, outage: Arc::default() }
+        Self { memory: Arc::new(Semaphore::new(bytes)), bytes, outage: Outage::new("reading the outbox") }
     }
 
     /// Room for one page, where there is some now.
@@ -82,7 +80,8 @@ fn stored_row(row: OutboxRow, room: Option<&mut OwnedSemaphorePermit>) -> Stored
 pub(super) fn read_body(context: Arc<LaneContext>, body: BodyRequest) -> Task<(EntryId, Option<Arc<Body>>)> {
     Box::pin(async move {
         let held = context.read_back.body_room(body.bytes).await;
-        let bytes = again(&context.read_back.outage, || context.reader.body(&body.event_id)).await;
+        let read = || context.reader.body(&body.event_id, body.bytes);
+        let bytes = again(&context.read_back.outage, read).await;
         (body.id, bytes.map(|bytes| Arc::new(Body::new(bytes, held))))
     })
 }
@@ -92,15 +91,11 @@ async fn again<T, F: Future<Output = Result<T, OutboxError>>>(outage: &Outage, r
     loop {
         match read().await {
             Ok(result) => {
-                if let Some(lasted) = outage.ended() {
-                    info!(?lasted, "the outbox can be read again");
-                }
+                outage.succeeded();
                 return result;
             }
             Err(error) => {
-                if outage.begins() {
-                    warn!(error = &error as &dyn std::error::Error, "the outbox could not be read; trying again");
-                }
+                outage.failed(&error);
                 tokio::time::sleep(RETRY).await;
             }
         }

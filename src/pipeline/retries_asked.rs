@@ -42,7 +42,7 @@ impl Service for RetriesAsked {
         let permits = u32::try_from(kept.bytes.clamp(1, BODIES)).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let _held = self.bodies.acquire_many(permits).await.ok();
-        let body = read_body(asked, &request.event_id).await?;
+        let body = read_body(asked, &request.event_id, kept.bytes).await?;
         asked.context.fence.opened().await;
         // As late as can be: it may have been paused while this waited.
         let subscription = served(asked, request.subscription)?;
@@ -61,8 +61,8 @@ impl Service for RetriesAsked {
     }
 }
 
-async fn read_body(asked: &Asked, event_id: &str) -> Result<Bytes, String> {
-    let body = asked.context.reader.body(event_id).await.map_err(|error| error.to_string())?;
+async fn read_body(asked: &Asked, event_id: &str, bytes: usize) -> Result<Bytes, String> {
+    let body = asked.context.reader.body(event_id, bytes).await.map_err(|error| error.to_string())?;
     body.ok_or_else(|| "it is not kept any more".to_owned())
 }
 

@@ -18,7 +18,6 @@ use super::fence::Fence;
 use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
-use super::outage::Outage;
 use super::progress::Progress;
 use super::read_back::ReadBack;
 use super::retries_asked::RetriesAsked;
@@ -28,7 +27,7 @@ use super::tests_asked::TestsAsked;
 use crate::checkpoint::{CheckpointStore, ResumePoint, SourceRecord};
 use crate::model::{Lsn, SubscriptionState};
 use crate::outbox::{OutboxReader, OutboxStore, OutboxWriter};
-use crate::postgres::Link;
+use crate::postgres::{Link, Outage};
 use crate::source::SystemIdentity;
 
 /// How long what is left to write may take at an orderly stop, beyond the grace, where the catalog answers.
@@ -115,7 +114,7 @@ impl Session {
             persisted: persist,
             last: point,
             last_at: Instant::now(),
-            outage: Outage::default(),
+            outage: Outage::new("making checkpoints"),
         };
         supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
 
@@ -232,7 +231,7 @@ impl Session {
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
-            outage: Outage::default(),
+            outage: Outage::new("making checkpoints"),
         };
         self.persisted = persisted;
         checkpointer.persist().await?;

@@ -129,6 +129,23 @@ impl Daemon {
         (status, String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// The most memory that it ever had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        self.memory("VmHWM")
+    }
+
+    /// The memory that it has resident, in bytes.
+    pub(crate) fn resident_memory(&self) -> usize {
+        self.memory("VmRSS")
+    }
+
+    fn memory(&self, field: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon is running");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+        let kib: usize = line.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number of kB");
+        kib << 10
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a process id"));

@@ -12,6 +12,7 @@ pub(crate) mod receiver;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod secured;
+pub(crate) mod sink;
 pub(crate) mod site;
 pub(crate) mod webhookdb;
 

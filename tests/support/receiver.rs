@@ -62,13 +62,18 @@ impl Receiver {
 
     /// TLS by a certificate for 127.0.0.1 that nobody trusts but who is given [`certificate`](Self::certificate).
     pub(crate) async fn start_with_tls() -> Self {
+        Self::start_with(SECRET, Some(Self::acceptor())).await
+    }
+
+    /// A certificate for 127.0.0.1 and the TLS that shows it.
+    pub(super) fn acceptor() -> (TlsAcceptor, String) {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider);
         let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
         let config = builder.with_single_cert(vec![made.cert.der().clone()], key).expect("a TLS config");
-        Self::start_with(SECRET, Some((TlsAcceptor::from(Arc::new(config)), made.cert.pem()))).await
+        (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
     }
 
     async fn start_with(secret: &str, tls: Option<(TlsAcceptor, String)>) -> Self {
