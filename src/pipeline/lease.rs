@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
+use tracing::warn;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
-use crate::postgres::{Link, Outage};
+use crate::postgres::Link;
 
 /// So often a lease is renewed: twice it may fail before it runs out.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -110,17 +111,17 @@ impl Lease {
 
     /// Renews until the epoch is found stale.
     pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
-        let outage = Outage::new("renewing the lease");
         loop {
             match tokio::time::timeout(LIVE_FOR, self.renew()).await {
-                Ok(Ok(())) => outage.succeeded(),
+                Ok(Ok(())) => {}
                 Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
                 Ok(Err(error)) => {
-                    outage.failed(&error);
+                    let source = &self.source_name;
+                    warn!(source, error = &error as &dyn std::error::Error, "the lease was not renewed");
                     self.link.forget().await;
                 }
-                Err(elapsed) => {
-                    outage.failed(&elapsed);
+                Err(_) => {
+                    warn!(source = self.source_name, "the lease was not renewed: the catalog does not answer");
                     // What is stuck may stay so for longer than the network is away.
                     self.link.forget().await;
                 }
