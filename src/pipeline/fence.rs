@@ -53,8 +53,20 @@ impl Fence {
         self.change(|state| state.connected = connected);
     }
 
-    pub(super) fn renew(&self, until: Instant) {
-        self.change(|state| state.lease_until = Some(until));
+    /// Renews the lease. While it was not live, a deletion was confirmed without asking its holder: where it had lapsed, it
+    /// is renewed only once the lanes respect the `current` revision, which is read after everybody can see the lease again.
+    /// Returns whether it is renewed.
+    pub(super) async fn renew<E>(
+        &self,
+        until: Instant,
+        respected: i64,
+        current: impl AsyncFnOnce() -> Result<i64, E>,
+    ) -> Result<bool, E> {
+        let renewed = self.has_lease() || respected >= current().await?;
+        if renewed {
+            self.change(|state| state.lease_until = Some(until));
+        }
+        Ok(renewed)
     }
 
     fn state(&self) -> State {
@@ -73,14 +85,35 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn it_is_open_only_while_the_connection_stands_and_the_lease_runs() {
+    async fn renew(fence: &Fence, until: Instant, respected: i64, current: i64) -> bool {
+        fence.renew(until, respected, async || Ok::<_, ()>(current)).await.expect("it is read")
+    }
+
+    #[tokio::test]
+    async fn it_is_open_only_while_the_connection_stands_and_the_lease_runs() {
         let fence = Fence::default();
-        fence.renew(Instant::now() + Duration::from_secs(60));
+        assert!(renew(&fence, Instant::now() + Duration::from_secs(60), 0, 0).await);
         assert!(!fence.is_open(), "no connection");
         fence.set_connected(true);
         assert!(fence.is_open());
-        fence.renew(Instant::now());
+        assert!(renew(&fence, Instant::now(), 0, 0).await);
         assert!(!fence.is_open(), "the lease has run out");
+    }
+
+    #[tokio::test]
+    async fn once_lapsed_it_stays_closed_until_the_lanes_respect_what_was_changed_meanwhile() {
+        let later = Instant::now() + Duration::from_secs(60);
+        let fence = Fence::default();
+        fence.set_connected(true);
+        assert!(!renew(&fence, later, 6, 7).await && !fence.is_open(), "it never had a lease");
+        assert!(renew(&fence, Instant::now(), 7, 7).await && !fence.is_open(), "the lease has run out");
+        assert!(!renew(&fence, later, 7, 8).await && !fence.is_open(), "something was deleted meanwhile");
+        let unknown = fence.renew(later, 7, async || Err(())).await;
+        assert!(unknown.is_err() && !fence.is_open(), "whether something was deleted is not known");
+        assert!(renew(&fence, later, 8, 8).await && fence.is_open(), "the lanes respect it");
+        assert!(
+            renew(&fence, later, 8, 9).await && fence.is_open(),
+            "whoever changes something waits for a live lease"
+        );
     }
 }

@@ -133,8 +133,7 @@ impl Lease {
         }
     }
 
-    /// Renews once. While a lease was not live, a deletion was confirmed without asking its holder: one that comes back, or
-    /// is new, starts nothing before every lane respects what was deleted by then.
+    /// Renews once.
     pub(super) async fn renew(&self) -> Result<(), PipelineError> {
         let before = Instant::now();
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
@@ -142,9 +141,8 @@ impl Lease {
             return Err(PipelineError::Fenced);
         }
         // Read only now that whoever deletes can see the lease, and waits for it.
-        if self.fence.has_lease() || self.facts.revision() >= current_revision(&client).await? {
-            self.fence.renew(before + LIVE_FOR);
-        } else {
+        let current = async || current_revision(&client).await;
+        if !self.fence.renew(before + LIVE_FOR, self.facts.revision(), current).await? {
             // The lanes are told; with the revision that they respect then, the lease is renewed at once.
             self.catalog.reload().await?;
         }
