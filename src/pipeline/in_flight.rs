@@ -27,7 +27,13 @@ impl InFlight {
         Self { all: Arc::new(Semaphore::new(max_in_flight)), doubtful: Arc::new(Semaphore::new(doubtful)) }
     }
 
-    /// Waits for the right to send; `trusted` where the endpoint's last answer was an acceptance. None: the daemon ends.
+    /// The right to send, where there is some now; `trusted` where the endpoint's last answer was an acceptance.
+    pub(super) fn try_permit(&self, trusted: bool) -> Option<Permit> {
+        let doubtful = if trusted { None } else { Some(self.doubtful.clone().try_acquire_owned().ok()?) };
+        Some(Permit { _all: self.all.clone().try_acquire_owned().ok()?, _doubtful: doubtful })
+    }
+
+    /// Waits for it; the semaphores are never closed.
     pub(super) async fn permit(&self, trusted: bool) -> Option<Permit> {
         let doubtful = if trusted { None } else { Some(self.doubtful.clone().acquire_owned().await.ok()?) };
         Some(Permit { _all: self.all.clone().acquire_owned().await.ok()?, _doubtful: doubtful })
@@ -43,8 +49,9 @@ mod tests {
     #[tokio::test]
     async fn those_that_hang_leave_room_for_those_that_are_well() {
         let in_flight = InFlight::new(4);
-        let hanging: Vec<_> = (0..8).filter_map(|_| in_flight.permit(false).now_or_never()).collect();
+        let hanging: Vec<_> = (0..8).filter_map(|_| in_flight.try_permit(false)).collect();
         assert_eq!(hanging.len(), 2);
-        assert!(in_flight.permit(true).now_or_never().is_some());
+        assert!(in_flight.permit(false).now_or_never().is_none());
+        assert!(in_flight.try_permit(true).is_some());
     }
 }

@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
+use super::in_flight::Permit;
 use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
@@ -49,8 +50,7 @@ struct Landed {
     attempt: u32,
     begun_at: SystemTime,
     took: Duration,
-    /// None where it was called off before anything was sent.
-    outcome: Option<Result<(), Failure>>,
+    outcome: Result<(), Failure>,
 }
 
 pub(super) struct LaneTask {
@@ -58,6 +58,9 @@ pub(super) struct LaneTask {
     endpoint: Arc<Endpoint>,
     lane: Lane<Ticket>,
     attempts: FuturesUnordered<Task<Landed>>,
+    /// The right to send that is waited for, one at a time: what cannot be sent yet stays in the lane, where it is small.
+    asking: Option<Task<Option<Permit>>>,
+    permit: Option<Permit>,
     bodies: FuturesUnordered<Task<(EntryId, Option<Arc<Body>>)>>,
     writing: Option<Task<Result<Written, WriterClosed>>>,
     paging: Option<Task<Page>>,
@@ -96,6 +99,8 @@ impl LaneTask {
             endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
             attempts: FuturesUnordered::new(),
+            asking: None,
+            permit: None,
             bodies: FuturesUnordered::new(),
             writing: None,
             paging: None,
@@ -126,6 +131,7 @@ impl LaneTask {
                     command => return self.end(command, inbox).await,
                 },
                 Some(landed) = self.attempts.next() => self.land(landed),
+                permit = finished(&mut self.asking) => self.permit = permit,
                 written = finished(&mut self.writing) => if !self.written(written) { return },
                 page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
                 Some((id, body)) = self.bodies.next() => self.lane.loaded(id, body, Instant::now()),
@@ -145,23 +151,42 @@ impl LaneTask {
         if self.lane.in_flight() == 0 {
             self.finish_change();
         }
-        while self.change.is_none()
-            && let Some(start) = self.lane.start(now)
-        {
-            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), self.trusted, start));
-        }
-        for body in self.lane.bodies_wanted() {
+        self.launch(now);
+        let at_hand = self.context.read_back.rows_at_hand();
+        for body in self.lane.bodies_wanted(at_hand) {
             self.bodies.push(read_body(self.context.clone(), body));
         }
         if self.writing.is_none() {
             self.write();
         }
         if self.paging.is_none()
-            && let Some(page) = self.lane.page_wanted(self.context.read_back.page_rows(), now)
+            && let Some(page) = self.lane.page_wanted(at_hand, now)
         {
             self.paging = Some(read_page(self.context.clone(), self.endpoint.subscription.id, page));
         }
         self.meters.pending(self.lane.pending());
+    }
+
+    /// Starts attempts, as many as there is the right to send, under a fence that is open.
+    fn launch(&mut self, now: Instant) {
+        while self.change.is_none() && !self.context.stopping.is_cancelled() && self.lane.may_start(now) {
+            let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(self.trusted));
+            let Some(permit) = permit.filter(|_| self.context.fence.is_open()) else { return self.ask() };
+            let Some(start) = self.lane.start(now) else { break };
+            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), permit, start));
+        }
+        // Nothing to send: others may.
+        (self.asking, self.permit) = (None, None);
+    }
+
+    fn ask(&mut self) {
+        if self.asking.is_none() {
+            let (context, trusted) = (self.context.clone(), self.trusted);
+            self.asking = Some(Box::pin(async move {
+                context.fence.opened().await;
+                context.in_flight.permit(trusted).await
+            }));
+        }
     }
 
     fn note_paging(&mut self) {
@@ -185,7 +210,7 @@ impl LaneTask {
             self.limit.begin(&self.lane);
         }
         self.endpoint = Arc::new(Endpoint::of(subscription));
-        self.trusted = false;
+        self.trust(false);
         // Whoever asked may have gone.
         let _ = done.send(());
     }
@@ -204,12 +229,18 @@ impl LaneTask {
     }
 
     fn land(&mut self, landed: Landed) {
-        let Some(outcome) = &landed.outcome else { return self.lane.called_off(landed.id, Instant::now()) };
-        self.meters.attempt(outcome, landed.took);
-        self.trusted = outcome.is_ok();
-        match landed.outcome {
-            Some(Err(ref failure)) => self.failed(&landed, failure),
-            _ => self.succeeded(&landed),
+        self.meters.attempt(&landed.outcome, landed.took);
+        self.trust(landed.outcome.is_ok());
+        match &landed.outcome {
+            Ok(()) => self.succeeded(&landed),
+            Err(failure) => self.failed(&landed, failure),
+        }
+    }
+
+    /// The right that is waited for is that of an endpoint of the other kind, where this changes.
+    fn trust(&mut self, trusted: bool) {
+        if self.trusted != trusted {
+            (self.trusted, self.asking, self.permit) = (trusted, None, None);
         }
     }
 
@@ -372,36 +403,15 @@ async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     result
 }
 
-fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, trusted: bool, start: Start) -> Task<Landed> {
+fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, permit: Permit, start: Start) -> Task<Landed> {
     Box::pin(async move {
         let Start { id, event, body, attempt } = start;
-        let permit = tokio::select! {
-            biased;
-            () = context.stopping.cancelled() => None,
-            permit = permit(&context, trusted) => permit,
-        };
         let (begun_at, begun) = (SystemTime::now(), Instant::now());
-        let outcome = match permit {
-            Some(_permit) => {
-                let kind = AttemptKind::Notification { attempt };
-                // In a box of its own: what only waits for its permit is small.
-                Some(Box::pin(endpoint.post(&context.poster, &event.id, kind, body.bytes().clone())).await)
-            }
-            None => None,
-        };
+        let kind = AttemptKind::Notification { attempt };
+        let outcome = endpoint.post(&context.poster, &event.id, kind, body.bytes().clone()).await;
+        drop(permit);
         Landed { id, event, attempt, begun_at, took: begun.elapsed(), outcome }
     })
-}
-
-/// The right to be in flight, under a fence that is open.
-async fn permit(context: &LaneContext, trusted: bool) -> Option<super::in_flight::Permit> {
-    loop {
-        context.fence.opened().await;
-        let permit = context.in_flight.permit(trusted).await?;
-        if context.fence.is_open() {
-            return Some(permit);
-        }
-    }
 }
 
 async fn sleep_until(wake: Option<Instant>) {

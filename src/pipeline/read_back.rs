@@ -61,8 +61,8 @@ impl Drop for Paging {
 }
 
 impl ReadBack {
-    /// So many rows one page may have: few where many lanes page, since a row takes memory without its body too.
-    pub(super) fn page_rows(&self) -> usize {
+    /// So many rows a lane may have at hand: few where many lanes page, since a row takes memory without its body too.
+    pub(super) fn rows_at_hand(&self) -> usize {
         (ROWS / self.paging.load(Ordering::Relaxed).max(1)).max(ROWS_MIN)
     }
 

@@ -1,32 +1,54 @@
 //! What is sent, and what came of it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Entry, EntryId, Finished, Lane, Limits, Phase, Setback, Start, Storage, Write};
-use crate::model::Body;
 
 impl<T> Lane<T> {
+    /// Whether an attempt can be made now.
+    pub fn may_start(&mut self, now: Instant) -> bool {
+        self.next_to_start(now).is_some()
+    }
+
     /// The next attempt to make, if one can be made now.
     pub fn start(&mut self, now: Instant) -> Option<Start> {
+        let id = self.next_to_start(now)?;
+        let entry = self.entries.get(&id)?;
+        let (event, body, attempt) = (entry.event.clone(), entry.body.clone()?, entry.attempts + 1);
+        let phase = if self.breaker.is_closed() {
+            self.ready.pop_front();
+            Phase::InFlight
+        } else {
+            self.delayed.remove(&(entry.due, id));
+            self.breaker.probe_sent();
+            Phase::Probing
+        };
+        self.in_flight += 1;
+        self.set_phase(id, phase);
+        Some(Start { id, event, body, attempt })
+    }
+
+    fn next_to_start(&mut self, now: Instant) -> Option<EntryId> {
         if self.draining || self.held || self.rewinding {
             return None;
         }
         if !self.breaker.is_closed() {
-            return self.probe(now);
+            return self.next_probe(now);
         }
         self.ripen(now);
         if self.in_flight >= self.concurrency {
             return None;
         }
-        while let Some(id) = self.ready.pop_front() {
-            let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.phase == Phase::Ready) else { continue };
-            let Some(body) = entry.body.clone() else {
+        while let Some(id) = self.ready.front().copied() {
+            let entry = self.entries.get(&id).filter(|entry| entry.phase == Phase::Ready);
+            if entry.is_some_and(|entry| entry.body.is_some()) {
+                return Some(id);
+            }
+            if entry.is_some() {
                 // It waits for `bodies_wanted`, and does not hold back the other rows.
                 self.wanted.push_back(id);
-                continue;
-            };
-            return Some(self.launch(id, body, Phase::InFlight));
+            }
+            self.ready.pop_front();
         }
         None
     }
@@ -41,19 +63,16 @@ impl<T> Lane<T> {
     }
 
     /// A notification that is owed finds out whether the endpoint is well again.
-    fn probe(&mut self, now: Instant) -> Option<Start> {
+    fn next_probe(&mut self, now: Instant) -> Option<EntryId> {
         if self.loading > 0 || self.breaker.probe_at()? > now {
             return None;
         }
         let id = self.probe_candidate()?;
-        let entry = self.entries.get(&id)?;
-        let Some(body) = entry.body.clone() else {
+        if self.entries.get(&id)?.body.is_none() {
             self.wanted.push_front(id);
             return None;
-        };
-        self.delayed.remove(&(entry.due, id));
-        self.breaker.probe_sent();
-        Some(self.launch(id, body, Phase::Probing))
+        }
+        Some(id)
     }
 
     /// Another one each time, those never tried first: one that is rejected for good must not keep the breaker open.
@@ -62,13 +81,6 @@ impl<T> Lane<T> {
             |entry: &Entry<T>| matches!(entry.phase, Phase::Ready | Phase::Delayed) && entry.storage == Storage::Stored;
         let free = self.entries.iter().filter(|(_, entry)| is_free(entry));
         free.min_by_key(|(id, entry)| (entry.probes, entry.attempts, **id)).map(|(id, _)| *id)
-    }
-
-    fn launch(&mut self, id: EntryId, body: Arc<Body>, phase: Phase) -> Start {
-        self.in_flight += 1;
-        self.set_phase(id, phase);
-        let entry = &self.entries[&id];
-        Start { id, event: entry.event.clone(), body, attempt: entry.attempts + 1 }
     }
 
     /// The endpoint accepted it. Returns the ticket where the log still waits for it.
@@ -147,22 +159,21 @@ impl<T> Lane<T> {
         self.release_at(id, due, now);
     }
 
-    /// An attempt was called off before it was made.
-    pub fn called_off(&mut self, id: EntryId, now: Instant) {
+    /// Every attempt under way was called off.
+    pub fn all_called_off(&mut self, now: Instant) {
+        let under_way = |entry: &Entry<T>| matches!(entry.phase, Phase::InFlight | Phase::Probing);
+        let ids: Vec<EntryId> =
+            self.entries.iter().filter(|(_, entry)| under_way(entry)).map(|(id, _)| *id).rev().collect();
+        ids.into_iter().for_each(|id| self.call_off(id, now));
+    }
+
+    fn call_off(&mut self, id: EntryId, now: Instant) {
         if let Some(Phase::Probing) = self.landed(id) {
             self.breaker.probe_called_off(now);
         }
         self.set_phase(id, Phase::Ready);
         self.ready.push_front(id);
         self.rewind_if_quiet();
-    }
-
-    /// Every attempt under way was called off.
-    pub fn all_called_off(&mut self, now: Instant) {
-        let under_way = |entry: &Entry<T>| matches!(entry.phase, Phase::InFlight | Phase::Probing);
-        let ids: Vec<EntryId> =
-            self.entries.iter().filter(|(_, entry)| under_way(entry)).map(|(id, _)| *id).rev().collect();
-        ids.into_iter().for_each(|id| self.called_off(id, now));
     }
 
     /// The attempt is over; returns what it was.

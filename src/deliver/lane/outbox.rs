@@ -82,14 +82,15 @@ impl<T> Lane<T> {
         self.rewind_if_quiet();
     }
 
-    /// Entries whose time has come and whose body is in the outbox alone; to be answered by [`Lane::loaded`].
-    pub fn bodies_wanted(&mut self) -> Vec<BodyRequest> {
+    /// Entries whose time has come and whose body is in the outbox alone, at most so many being read at once; to be answered by
+    /// [`Lane::loaded`].
+    pub fn bodies_wanted(&mut self, most: usize) -> Vec<BodyRequest> {
         let mut bodies = Vec::new();
         if self.draining || self.held || self.rewinding {
             return bodies;
         }
         let room = if self.breaker.is_closed() { self.concurrency.saturating_sub(self.in_flight) } else { 1 };
-        while self.loading < room {
+        while self.loading < room.min(most) {
             let Some(id) = self.wanted.front().copied() else { break };
             let may_go = |entry: &&mut Entry<T>| matches!(entry.phase, Phase::Ready | Phase::Delayed);
             let Some(entry) = self.entries.get_mut(&id).filter(may_go) else {
@@ -125,12 +126,14 @@ impl<T> Lane<T> {
         self.rewind_if_quiet();
     }
 
-    /// The page of the outbox that is wanted now, if one is, of at most so many rows. To be answered by [`Lane::paged`].
+    /// The page of the outbox that is wanted now, if one is: with it the lane has at most so many rows that could go out at once.
+    /// To be answered by [`Lane::paged`].
     pub fn page_wanted(&mut self, most: usize, now: Instant) -> Option<PageRequest> {
         let flowing = self.breaker.is_closed();
         let stands = self.draining || self.held || self.rewinding || self.window_unconfirmed > 0;
+        let at_hand = self.ready.len() + self.wanted.len() + self.loading;
         let enough = if flowing {
-            self.ready.len() + self.wanted.len() >= most.min(Self::READY_ENOUGH * self.concurrency)
+            at_hand >= (most / 2).clamp(1, Self::READY_ENOUGH * self.concurrency)
         } else {
             self.loading > 0 || self.in_flight > 0 || self.has_fresh_candidate()
         };
@@ -144,7 +147,11 @@ impl<T> Lane<T> {
             tail.adapt(now);
         }
         let rows = if flowing { tail.page_rows } else { Tail::ROWS_MIN };
-        Some(PageRequest { after: self.last_seq, rows: rows.min(most), with_bodies: flowing })
+        Some(PageRequest {
+            after: self.last_seq,
+            rows: rows.min(most.saturating_sub(at_hand)).max(1),
+            with_bodies: flowing,
+        })
     }
 
     /// With so many entries ready for each attempt that may be under way, the next page can wait: an endpoint that hangs has few.

@@ -221,7 +221,7 @@ impl World {
     }
 
     fn ask(&mut self) {
-        self.bodies.extend(self.lane.bodies_wanted());
+        self.bodies.extend(self.lane.bodies_wanted(3));
     }
 
     /// Reads a page as the outbox stands now.
