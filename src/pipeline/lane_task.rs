@@ -112,8 +112,9 @@ impl LaneTask {
         }
     }
 
+    /// In a box: the futures that it goes through would each have room for a copy of it.
     pub(super) async fn run(
-        mut self,
+        mut self: Box<Self>,
         mut inbox: mpsc::Receiver<Arrival<Ticket>>,
         mut commands: mpsc::Receiver<Command>,
     ) {
@@ -335,7 +336,7 @@ impl LaneTask {
         true
     }
 
-    async fn end(mut self, command: Option<Command>, inbox: mpsc::Receiver<Arrival<Ticket>>) {
+    async fn end(mut self: Box<Self>, command: Option<Command>, inbox: mpsc::Receiver<Arrival<Ticket>>) {
         match command {
             Some(Command::Drain { deadline }) => self.drain(deadline, inbox).await,
             Some(Command::Abandon) => self.abandon(inbox).await,
@@ -344,7 +345,7 @@ impl LaneTask {
         }
     }
 
-    async fn abandon(mut self, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
+    async fn abandon(mut self: Box<Self>, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
         self.attempts.clear();
         inbox.close();
         while let Some(arrival) = inbox.recv().await {

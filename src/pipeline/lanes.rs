@@ -243,7 +243,7 @@ impl Lanes {
             }
             None => Lane::new(self.context.limits),
         };
-        let task = LaneTask::new(self.context.clone(), subscription.clone(), lane);
+        let task = Box::new(LaneTask::new(self.context.clone(), subscription.clone(), lane));
         let over = self.context.over.clone();
         let task = tokio::spawn(async move {
             // Dropped with the task where it panics: what the lane held is then read again by another session.

@@ -23,6 +23,9 @@ const ROWS: usize = 8192;
 /// Enough to go on with.
 const ROWS_MIN: usize = 4;
 
+/// Queries under way at once: enough to keep the one connection busy. What waits for its turn is small.
+const QUERIES: usize = 32;
+
 /// Between two tries to read the outbox while its database is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -39,6 +42,7 @@ pub(super) struct Page {
 pub(super) struct ReadBack {
     memory: Arc<Semaphore>,
     bytes: usize,
+    queries: Semaphore,
     /// Lanes that page.
     paging: AtomicUsize,
     outage: Outage,
@@ -70,6 +74,7 @@ impl ReadBack {
         Self {
             memory: Arc::new(Semaphore::new(bytes)),
             bytes,
+            queries: Semaphore::new(QUERIES),
             paging: AtomicUsize::new(0),
             outage: Outage::new("reading the outbox"),
         }
@@ -93,11 +98,12 @@ impl ReadBack {
 
 pub(super) fn read_page(context: Arc<LaneContext>, subscription: i64, page: PageRequest) -> Task<Page> {
     Box::pin(async move {
+        let _turn = context.read_back.queries.acquire().await;
         let mut room = if page.with_bodies { context.read_back.page_room() } else { None };
         let bytes = room.as_ref().map_or(0, |room| i64::try_from(room.num_permits()).unwrap_or(i64::MAX));
         let limit = i64::try_from(page.rows).unwrap_or(i64::MAX);
         let read = || context.reader.page(&context.source_name, subscription, page.after, limit, bytes);
-        let rows = again(&context.read_back.outage, read).await;
+        let rows = Box::pin(again(&context.read_back.outage, read)).await;
         let complete = rows.len() < page.rows;
         let rows = rows.into_iter().map(|row| stored_row(row, room.as_mut())).collect();
         Page { rows, complete }
@@ -115,8 +121,8 @@ fn stored_row(row: OutboxRow, room: Option<&mut OwnedSemaphorePermit>) -> Stored
 pub(super) fn read_body(context: Arc<LaneContext>, body: BodyRequest) -> Task<(EntryId, Option<Arc<Body>>)> {
     Box::pin(async move {
         let held = context.read_back.body_room(body.bytes).await;
+        let _turn = context.read_back.queries.acquire().await;
         let read = || context.reader.body(&body.event_id, body.bytes);
-        // In a box of its own: what only waits for room is small.
         let bytes = Box::pin(again(&context.read_back.outage, read)).await;
         (body.id, bytes.map(|bytes| Arc::new(Body::new(bytes, held))))
     })
