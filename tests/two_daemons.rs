@@ -203,7 +203,7 @@ async fn cut_off_from_its_catalog(cut: fn(&Proxy)) {
     upsert_charge(site.database.client(), "ch_before", 1, 1).await;
     receiver.wait_for(1).await;
     cut(&proxy);
-    daemon.wait_for_log("the lease was not renewed").await;
+    daemon.wait_for_log("renewing the lease").await;
     let live = "SELECT NOT released AND renewed_at > clock_timestamp() - interval '3 s' FROM notifications.leases";
     catalog.wait_until("the lease has run out", &format!("SELECT NOT ({live})")).await;
     let without = receiver.count();

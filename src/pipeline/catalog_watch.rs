@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Notification};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::PipelineError;
 use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
 use crate::config::CatalogSettings;
-use crate::postgres::{Link, connect_listening};
+use crate::postgres::{Link, Outage, connect_listening};
 
 /// WebhookDB's own tables change without telling us: how often they are looked at.
 const POLL: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ pub(super) struct CatalogWatch {
     loading: Mutex<()>,
     changed: watch::Sender<i64>,
     asked: watch::Sender<u64>,
+    outage: Outage,
 }
 
 impl CatalogWatch {
@@ -55,6 +56,7 @@ impl CatalogWatch {
             loading: Mutex::new(()),
             changed: watch::Sender::new(0),
             asked: watch::Sender::new(0),
+            outage: Outage::new("listening to the catalog"),
         }
     }
 
@@ -96,7 +98,7 @@ impl CatalogWatch {
                     // Each source says so, and what to do.
                     debug!("there is no catalog yet");
                 } else {
-                    warn!(error = &error as &dyn std::error::Error, "the catalog is not listened to; trying again");
+                    self.outage.failed(&error);
                 }
                 self.link.forget().await;
             }
@@ -112,6 +114,7 @@ impl CatalogWatch {
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
         let mut poll = Poll::begin(client, self.settings.schema()).await?;
         self.reload().await?;
+        self.outage.succeeded();
         // A request may have been made while nobody listened.
         self.hear_of_requests();
         loop {

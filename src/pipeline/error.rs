@@ -1,5 +1,7 @@
 //! Why a source is not served, or the daemon cannot run.
 
+use std::time::Duration;
+
 use crate::admin::AdminError;
 use crate::catalog::CatalogError;
 use crate::checkpoint::{CheckpointError, ForeignHistory};
@@ -20,6 +22,12 @@ pub enum PipelineError {
     /// The catalog's server.
     #[error("the catalog is not reached")]
     Catalog(#[source] PostgresError),
+    /// The catalog's server does not answer.
+    #[error("the catalog did not answer within {within:?}")]
+    CatalogSilent {
+        /// How long it was given.
+        within: Duration,
+    },
     /// What the catalog holds.
     #[error(transparent)]
     CatalogContent(#[from] CatalogError),
@@ -105,7 +113,7 @@ impl PipelineError {
             Self::CatalogContent(error) => error.is_retryable(),
             Self::Checkpoint(error) => error.is_retryable(),
             Self::Setup(error) => error.is_retryable(),
-            Self::Outbox(_) | Self::Fenced | Self::OutOfOrder(_) => true,
+            Self::Outbox(_) | Self::CatalogSilent { .. } | Self::Fenced | Self::OutOfOrder(_) => true,
             Self::Discord(_)
             | Self::Foreign(_)
             | Self::ServerBehind { .. }

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
-use tracing::warn;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
-use crate::postgres::Link;
+use crate::postgres::{Link, Outage};
 
 /// So often a lease is renewed: twice it may fail before it runs out.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -90,6 +89,7 @@ pub(super) struct Lease {
     pub(super) catalog: Arc<CatalogWatch>,
     pub(super) fence: Arc<Fence>,
     pub(super) facts: Arc<LeaseFacts>,
+    pub(super) outage: Outage,
 }
 
 impl Lease {
@@ -113,24 +113,22 @@ impl Lease {
     pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
         loop {
             match tokio::time::timeout(LIVE_FOR, self.renew()).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.outage.succeeded(),
                 Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
-                Ok(Err(error)) => {
-                    let source = &self.source_name;
-                    warn!(source, error = &error as &dyn std::error::Error, "the lease was not renewed");
-                    self.link.forget().await;
-                }
-                Err(_) => {
-                    warn!(source = self.source_name, "the lease was not renewed: the catalog does not answer");
-                    // What is stuck may stay so for longer than the network is away.
-                    self.link.forget().await;
-                }
+                Ok(Err(error)) => self.failed(&error).await,
+                Err(_) => self.failed(&PipelineError::CatalogSilent { within: LIVE_FOR }).await,
             }
             tokio::select! {
                 () = tokio::time::sleep(RENEWAL) => {}
                 () = self.facts.renew_now.notified() => {}
             }
         }
+    }
+
+    /// What is stuck may stay so for longer than the network is away: the next try begins with a session of its own.
+    async fn failed(&self, error: &PipelineError) {
+        self.outage.failed(error);
+        self.link.forget().await;
     }
 
     /// Renews once.

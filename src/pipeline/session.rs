@@ -80,6 +80,7 @@ impl Session {
             catalog: context.catalog.clone(),
             fence: fence.clone(),
             facts: facts.clone(),
+            outage: Outage::new("renewing the lease"),
         });
         lease.wait_for_others(record.epoch == 1).await?;
         let loaded = context.catalog.reload().await?;

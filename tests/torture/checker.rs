@@ -217,3 +217,6 @@ impl<'a> Subscription<'a> {
         format!("endpoint {endpoint}, transaction {xid}, change {index}, LSN {lsn:X?} [{}]", change.content)
     }
 }
+
+#[cfg(test)]
+mod tests;

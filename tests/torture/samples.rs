@@ -40,7 +40,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    fn add(&mut self, sample: Sample, stored: &[String]) {
+    pub(super) fn add(&mut self, sample: Sample, stored: &[String]) {
         let nth = u32::try_from(self.all.len()).expect("few looks");
         for id in stored {
             let spans = self.stored.entry(xxh3_64(id.as_bytes())).or_default();
