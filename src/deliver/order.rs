@@ -79,6 +79,27 @@ impl Order {
         tied
     }
 
+    /// The entry, and every one that waits for it, directly or through others.
+    pub(super) fn followers_of(&self, id: EntryId) -> BTreeSet<EntryId> {
+        let mut found = BTreeSet::from([id]);
+        let mut next = vec![id];
+        while let Some(node) = next.pop().and_then(|id| self.nodes.get(&id)) {
+            next.extend(node.held_back.iter().filter(|id| found.insert(**id)));
+        }
+        found
+    }
+
+    /// Takes out an entry that is not resolved: who keeps its place in the order has to be known elsewhere.
+    pub(super) fn forget(&mut self, id: EntryId) {
+        let Some(node) = self.nodes.remove(&id) else { return };
+        self.unregister(id, &node);
+        for predecessor in &node.waits_for {
+            if let Some(node) = self.nodes.get_mut(predecessor) {
+                node.held_back.retain(|held_back| *held_back != id);
+            }
+        }
+    }
+
     fn predecessors(&self, table: u32, keys: &RowKeys) -> SmallVec<[EntryId; 2]> {
         let state = self.tables.get(&table);
         match keys {
@@ -171,6 +192,19 @@ mod tests {
         order.add(4, 9, row(&[40]));
         assert_eq!(order.tied_to(1), BTreeSet::from([1, 2, 3]));
         assert_eq!(order.waits_for(3), [1, 2]);
+    }
+
+    #[test]
+    fn what_follows_is_found_and_forgotten_without_a_trace() {
+        let mut order = Order::default();
+        order.add(1, 9, row(&[10]));
+        order.add(2, 9, row(&[20]));
+        order.add(3, 9, row(&[10, 20]));
+        order.add(4, 9, row(&[20]));
+        assert_eq!(order.followers_of(1), BTreeSet::from([1, 3, 4]));
+        [1, 3, 4].into_iter().for_each(|id| order.forget(id));
+        assert!(order.resolve(2).is_empty());
+        assert!(order.nodes.is_empty() && order.last_of_key.is_empty() && order.tables.is_empty());
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl LaneTask {
                 1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
-                () = sleep_until(wake), if wake.is_some() => self.lane.spill_if_slow(Instant::now()),
+                () = sleep_until(wake), if wake.is_some() => self.lane.wake(Instant::now()),
             }
         }
     }

@@ -29,6 +29,15 @@ const INBOX: usize = 64;
 /// Entries of a lane's window; a stub takes some 300 bytes.
 const WINDOW: usize = 10_000;
 
+/// Of those, the ones that wait for a retry. More are told from others by their keys alone, some 30 bytes each.
+const WAITING: usize = 1_024;
+
+/// Keys of such rows: some 3 MiB for each subscription whose endpoint rejects so many.
+const PARKED_KEYS: usize = 100_000;
+
+/// They come back no sooner: each time all that waits is read again.
+const PARKED_FOR: Duration = Duration::from_secs(10);
+
 /// A lane holds at most this share of the memory for notifications.
 const LANE_SHARE: usize = 8;
 
@@ -87,6 +96,9 @@ pub(super) fn limits(settings: &DeliverySettings) -> Limits {
     Limits {
         concurrency: settings.concurrency(),
         window: WINDOW,
+        waiting: WAITING,
+        parked_keys: PARKED_KEYS,
+        parked_for: PARKED_FOR,
         bytes: settings.memory() / LANE_SHARE,
         patience: Duration::from_secs(1),
         settle_within: Duration::from_secs(5),

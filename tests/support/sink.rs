@@ -26,6 +26,8 @@ pub(crate) enum Manner {
     Fails,
     /// 204, one request a second, all connections together.
     OneASecond,
+    /// 500 to each external id that ends with an even digit, 204 to the others.
+    RejectsEven,
 }
 
 #[derive(Default)]
@@ -209,7 +211,11 @@ impl State {
             let _turn = self.turn.lock().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let accepted = manner != Manner::Fails;
+        let accepted = match manner {
+            Manner::Fails => false,
+            Manner::RejectsEven => external_id(body).bytes().last().is_some_and(|digit| digit % 2 == 1),
+            Manner::Accepts | Manner::Hangs | Manner::OneASecond => true,
+        };
         if accepted {
             self.record(head, body);
         }

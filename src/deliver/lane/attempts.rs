@@ -137,6 +137,7 @@ impl<T> Lane<T> {
                 self.release_at(id, now + wait, now);
                 self.drop_body(id);
                 self.write_outcome(Write::Reschedule { event, wait, age, record });
+                self.park_excess(now);
                 Finished::Retry { wait }
             }
         };

@@ -14,6 +14,12 @@ pub struct Limits {
     pub concurrency: usize,
     /// Entries that the window holds at most.
     pub window: usize,
+    /// Of those, the ones that wait for a retry, or for one that does; more are left in the outbox.
+    pub waiting: usize,
+    /// Keys of such rows that are remembered; with more of them the window fills, and the lane waits.
+    pub parked_keys: usize,
+    /// They stay there for so long at least, since bringing them back costs a look at all that is owed.
+    pub parked_for: Duration,
     /// Bytes of bodies beyond which nothing more is taken in.
     pub bytes: usize,
     /// A full lane whose oldest notification has waited for so long is slow: it goes to the outbox.

@@ -11,6 +11,8 @@
 //! which is paged back into the window in order until nothing of it is left. While the breaker is open a few rows are paged,
 //! for probes.
 //!
+//! More entries that wait for a retry than the window is to hold are *parked*: the outbox has them, the lane only their keys.
+//!
 //! One rule makes crashes harmless: an entry is written only together with every unresolved entry that it is tied to, in
 //! the order of the log. What is in the outbox can therefore never overtake what was lost from memory.
 
@@ -18,6 +20,7 @@ mod attempts;
 mod entry;
 mod io;
 mod outbox;
+mod parked;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -28,6 +31,7 @@ pub use super::order::EntryId;
 
 use self::entry::{Entry, Phase, Storage};
 use self::outbox::Tail;
+use self::parked::Parked;
 use super::breaker::Breaker;
 use super::order::Order;
 use crate::model::Position;
@@ -53,6 +57,7 @@ pub struct Lane<T> {
     unstored: BTreeSet<EntryId>,
     bytes: usize,
     tail: Option<Tail>,
+    parked: Parked,
     /// The window is to be forgotten, and the outbox to be paged from its beginning.
     rewinding: bool,
     /// The highest place in the outbox that the window holds or has held.
@@ -96,6 +101,7 @@ impl<T> Lane<T> {
             unstored: BTreeSet::new(),
             bytes: 0,
             tail: None,
+            parked: Parked::default(),
             rewinding: false,
             last_seq: 0,
             window_unconfirmed: 0,
@@ -159,10 +165,15 @@ impl<T> Lane<T> {
             arrived: now,
         });
         self.unstored.insert(id);
-        if self.order_entry(id) {
+        let free = self.order_entry(id);
+        if self.is_held_back(id) {
+            self.store_tied(id);
+            self.park(id);
+        } else if free {
             self.release_at(id, now, now);
         } else if self.order.waits_for(id).iter().any(|id| self.storage(*id) != Some(Storage::Memory)) {
             self.store_tied(id);
+            self.park_excess(now);
         }
         None
     }
@@ -206,6 +217,7 @@ impl<T> Lane<T> {
             return None;
         }
         let slow = self.slow_at().filter(|_| self.tail.is_none());
+        let parked = self.parked_due().filter(|_| !self.held);
         let due = match self.breaker.probe_at() {
             _ if self.held || self.rewinding => None,
             // Once its time has come, a probe waits for a page or a body.
@@ -213,13 +225,14 @@ impl<T> Lane<T> {
             None if self.breaker.is_closed() => self.delayed.first().map(|(at, _)| *at),
             None => None,
         };
-        due.into_iter().chain(slow).min()
+        due.into_iter().chain(slow).chain(parked).min()
     }
 
     /// Whether the lane owes nothing and waits for nothing.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.tail.is_none() && self.writes.is_empty() && self.window_unconfirmed == 0
+        let owes_nothing = self.entries.is_empty() && self.tail.is_none() && self.parked.rows == 0;
+        owes_nothing && self.writes.is_empty() && self.window_unconfirmed == 0
     }
 
     /// Whether something in the outbox is not in the window.

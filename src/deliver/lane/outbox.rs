@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Ack, BodyRequest, Entry, EntryId, Lane, PageRequest, Phase, Storage, StoredRow};
+use super::{Ack, BodyRequest, Entry, EntryId, Lane, PageRequest, Parked, Phase, Storage, StoredRow};
 use crate::deliver::order::Order;
 use crate::model::Body;
 
@@ -174,14 +174,15 @@ impl<T> Lane<T> {
             self.last_seq = self.last_seq.max(row.seq);
             self.take_row(row, now);
         }
+        self.park_excess(now);
         // Rows whose write was confirmed while the page was on its way may not be on it; those still to be confirmed will
         // ask for another page then. What is to be forgotten is not all there is.
         if !complete || tail.grown || self.rewinding {
             tail.exhausted = complete && tail.unconfirmed > 0;
             self.tail = Some(tail);
         } else {
-            // The window holds all that is owed. Rows that were cleaned, or removed by an operator, were still counted.
-            self.stored = i64::try_from(self.entries.len()).unwrap_or(i64::MAX);
+            // The window holds all that is owed, but for what is parked. Rows that were cleaned, or removed by an operator, were still counted.
+            self.stored = i64::try_from(self.entries.len() + self.parked.rows).unwrap_or(i64::MAX);
         }
     }
 
@@ -202,6 +203,9 @@ impl<T> Lane<T> {
             arrived: now,
         });
         let free = self.order_entry(id);
+        if self.is_held_back(id) {
+            return self.park(id);
+        }
         if free {
             self.release_at(id, now + row.due_in, now);
         }
@@ -210,8 +214,10 @@ impl<T> Lane<T> {
         }
     }
 
-    /// Writes everything that is in memory alone, where it has been there for too long.
-    pub fn spill_if_slow(&mut self, now: Instant) {
+    /// The time that [`Lane::next_wake`] told has come: writes everything that is in memory alone, where it has been there for too
+    /// long, and brings back what is parked, where it is due.
+    pub fn wake(&mut self, now: Instant) {
+        self.unpark_if_due(now);
         if self.tail.is_none() && self.slow_at().is_some_and(|at| at <= now) {
             self.spill();
         }
@@ -246,6 +252,7 @@ impl<T> Lane<T> {
         self.entries.clear();
         self.ids.clear();
         self.order = Order::default();
+        self.parked = Parked::default();
         self.ready.clear();
         self.wanted.clear();
         self.delayed.clear();

@@ -15,6 +15,9 @@ use crate::model::{AttemptRecord, Body, Event, Lsn, RowKeys};
 const LIMITS: Limits = Limits {
     concurrency: 4,
     window: 8,
+    waiting: 2,
+    parked_keys: 16,
+    parked_for: Duration::from_millis(100),
     bytes: 1 << 20,
     patience: Duration::from_secs(1),
     settle_within: Duration::from_secs(5),
@@ -71,7 +74,8 @@ struct World {
     /// The first change of the log that has not arrived at the lane.
     next: u64,
     settled: HashSet<u64>,
-    outbox: BTreeMap<i64, (Event, State, u32)>,
+    /// By its place: the change, its state, its failed attempts, and when the next is due.
+    outbox: BTreeMap<i64, (Event, State, u32, Instant)>,
     seq: i64,
     /// Writes that were taken and are not durable yet.
     pending: Vec<Write<u64>>,
@@ -93,6 +97,10 @@ struct World {
 
 impl World {
     fn new(log: Vec<RowKeys>) -> Self {
+        Self::with(LIMITS, log)
+    }
+
+    fn with(limits: Limits, log: Vec<RowKeys>) -> Self {
         Self {
             log,
             next: 0,
@@ -109,7 +117,7 @@ impl World {
             bodies: Vec::new(),
             crashed: false,
             now: Instant::now(),
-            lane: Lane::new(LIMITS),
+            lane: Lane::new(limits),
         }
     }
 
@@ -161,13 +169,13 @@ impl World {
         let is_quiet = self.flying.is_empty() && self.bodies.is_empty() && self.pending.is_empty();
         if self.lane.held && !self.lane.rewinding && is_quiet && self.lane.writes.is_empty() && self.page.is_none() {
             self.persist();
-            let owed = self.outbox.values().filter(|(_, state, _)| *state == State::Owed);
+            let owed = self.outbox.values().filter(|(_, state, ..)| *state == State::Owed);
             self.given_up.extend(owed.map(|(event, ..)| event.position.commit_lsn.get()));
-            self.outbox.retain(|_, (_, state, _)| *state != State::Owed);
+            self.outbox.retain(|_, (_, state, ..)| *state != State::Owed);
         }
     }
 
-    fn row_of(&mut self, id: &str) -> Option<&mut (Event, State, u32)> {
+    fn row_of(&mut self, id: &str) -> Option<&mut (Event, State, u32, Instant)> {
         self.outbox.values_mut().find(|(event, ..)| event.id == id)
     }
 
@@ -181,14 +189,16 @@ impl World {
                     let new = self.row_of(&event.id).is_none();
                     self.seq += 1;
                     if new {
-                        self.outbox.insert(self.seq, ((*event).clone(), State::Owed, 0));
+                        self.outbox.insert(self.seq, ((*event).clone(), State::Owed, 0, self.now));
                     }
                     self.settled.extend(ticket);
                     acks.push(Ack { event_id: event.id.clone(), seq: new.then_some(self.seq), in_window });
                 }
-                Write::Reschedule { event, record, .. } => {
+                Write::Reschedule { event, wait, record, .. } => {
                     outcomes += 1;
-                    self.row_of(&event.id).expect("stored").2 = record.attempt;
+                    let due = self.now + wait;
+                    let row = self.row_of(&event.id).expect("stored");
+                    (row.2, row.3) = (record.attempt, due);
                 }
                 Write::Failed { event, .. } => {
                     outcomes += 1;
@@ -203,7 +213,7 @@ impl World {
         self.lane.confirm(&acks, outcomes);
         let persisted = self.persisted;
         self.outbox
-            .retain(|_, (event, state, _)| *state != State::Delivered || event.position.commit_lsn.get() >= persisted);
+            .retain(|_, (event, state, ..)| *state != State::Delivered || event.position.commit_lsn.get() >= persisted);
     }
 
     fn persist(&mut self) {
@@ -230,16 +240,16 @@ impl World {
             return;
         }
         let Some(PageRequest { after, .. }) = self.lane.page_wanted(3, self.now) else { return };
-        let owed = self.outbox.range(after + 1..).filter(|(_, (_, state, _))| *state == State::Owed);
+        let owed = self.outbox.range(after + 1..).filter(|(_, (_, state, ..))| *state == State::Owed);
         let rows: Vec<StoredRow> = owed
             .take(3)
-            .map(|(seq, (event, _, attempts))| StoredRow {
+            .map(|(seq, (event, _, attempts, due))| StoredRow {
                 seq: *seq,
                 event: event.clone(),
                 body: (seq % 2 == 0).then(body),
                 body_bytes: 2,
                 attempts: *attempts,
-                due_in: Duration::from_millis(10 * u64::from(*attempts)),
+                due_in: due.saturating_duration_since(self.now),
                 age: Duration::ZERO,
             })
             .collect();
@@ -263,7 +273,7 @@ impl World {
         self.flying.clear();
         self.page = None;
         self.bodies.clear();
-        let delivered = self.outbox.values().filter(|(_, state, _)| *state == State::Delivered);
+        let delivered = self.outbox.values().filter(|(_, state, ..)| *state == State::Delivered);
         self.recorded = delivered.map(|(event, ..)| event.position.commit_lsn.get()).collect();
         let settled = self.accepted.iter().copied().filter(|number| *number < persisted && !self.is_owed(*number));
         let settled: Vec<u64> = settled.collect();
@@ -271,13 +281,13 @@ impl World {
         let from = Position::new(Lsn::new(persisted), 0);
         let replayed = || self.outbox.values().filter(|(event, ..)| event.position >= from);
         let replay = replayed().map(|(event, ..)| event.position).max();
-        let resolved = replayed().filter(|(_, state, _)| *state != State::Owed);
+        let resolved = replayed().filter(|(_, state, ..)| *state != State::Owed);
         let resolved = resolved.map(|(event, ..)| event.id.clone()).collect();
         self.lane = Lane::resumed(LIMITS, self.owed(), replay, resolved);
     }
 
     fn owed(&self) -> usize {
-        self.outbox.values().filter(|(_, state, _)| *state == State::Owed).count()
+        self.outbox.values().filter(|(_, state, ..)| *state == State::Owed).count()
     }
 
     /// What a driver does whenever something has happened.
@@ -289,7 +299,7 @@ impl World {
     }
 
     fn is_owed(&self, number: u64) -> bool {
-        let of_it = |(event, state, _): &(Event, State, u32)| {
+        let of_it = |(event, state, ..): &(Event, State, u32, Instant)| {
             event.position.commit_lsn.get() == number && *state == State::Owed
         };
         self.outbox.values().any(of_it)
@@ -300,7 +310,7 @@ impl World {
         for _ in 0..100_000 {
             self.arrive();
             self.now += Duration::from_millis(200);
-            self.lane.spill_if_slow(self.now);
+            self.lane.wake(self.now);
             self.launch();
             self.land(0, true);
             self.commit(usize::MAX);
@@ -409,7 +419,7 @@ proptest! {
                 Step::Persist => world.persist(),
                 Step::Wait(milliseconds) => {
                     world.now += Duration::from_millis(milliseconds);
-                    world.lane.spill_if_slow(world.now);
+                    world.lane.wake(world.now);
                 }
                 Step::Press => world.lane.spill_if_pressed(world.now),
                 Step::Ask => world.ask(),
@@ -491,14 +501,13 @@ fn what_is_stored_while_a_page_is_on_its_way_is_paged_next() {
     world.assert_kept();
 }
 
-#[test]
-fn a_window_full_of_failures_does_not_hold_the_log_back_until_the_next_attempt() {
-    let mut world = World::new((0..20).map(row).collect());
-    for _ in 1..LIMITS.window {
+/// More rows than the window holds fail, each with a success between, so that the endpoint is taken to be well.
+fn rejecting(limits: Limits) -> World {
+    let mut world = World::with(limits, (0..24).map(row).collect());
+    for _ in 1..limits.window {
         world.arrive();
         world.arrive();
         world.launch();
-        // With successes between, the endpoint is taken to be well.
         world.land(1, true);
         world.land(0, false);
     }
@@ -506,12 +515,52 @@ fn a_window_full_of_failures_does_not_hold_the_log_back_until_the_next_attempt()
     world.launch();
     world.land(0, false);
     world.commit(usize::MAX);
+    assert_eq!(world.owed(), limits.window);
+    world
+}
+
+#[test]
+fn rows_that_are_rejected_do_not_fill_the_window_and_are_tried_again_when_they_are_due() {
+    let mut world = rejecting(LIMITS);
+    assert!(world.lane.entries.len() <= LIMITS.waiting);
+    assert!(world.lane.accepts() && !world.lane.has_tail(), "the lane is live");
+    world.arrive();
+    world.launch();
+    assert_eq!(world.flying.len(), 1, "what is accepted does not wait for what is rejected");
+    world.land(0, true);
+    let due = world.lane.next_wake(world.now).expect("what is parked is due some time");
+    assert!(due <= world.now + LIMITS.parked_for);
+    world.finish();
+    world.assert_kept();
+}
+
+#[test]
+fn what_follows_a_parked_row_does_not_overtake_it() {
+    let mut world = rejecting(LIMITS);
+    let rejected = |number: &u64| !world.accepted.contains(number);
+    let followers: Vec<RowKeys> = (0..15u64).filter(rejected).map(row).collect();
+    let count = followers.len();
+    world.log.truncate(15);
+    world.log.extend(followers);
+    world.log.extend([RowKeys::Table, row(99)]);
+    (0..count + 2).for_each(|_| world.arrive());
+    world.launch();
+    assert!(world.flying.is_empty(), "the truncate waits for all of its table, and all of it waits for the truncate");
+    world.commit(usize::MAX);
+    assert_eq!(world.watermark(), world.log.len() as u64, "nothing of it holds the log back");
+    world.finish();
+    world.assert_kept();
+}
+
+#[test]
+fn a_window_full_of_failures_does_not_hold_the_log_back_until_the_next_attempt() {
+    let mut world = rejecting(Limits { parked_keys: 0, ..LIMITS });
     assert!(!world.lane.accepts());
     assert!(
         world.lane.next_wake(world.now).is_some_and(|wake| wake <= world.now),
         "the lane sleeps until an attempt is due"
     );
-    world.lane.spill_if_slow(world.now);
+    world.lane.wake(world.now);
     assert!(world.lane.accepts());
 }
 
@@ -538,7 +587,7 @@ fn an_open_breaker_owes_everything_to_the_outbox_and_sends_one_probe_at_a_time()
     assert_eq!((world.watermark(), world.owed()), (8, 8), "nothing holds the log back");
     world.launch();
     assert!(world.flying.is_empty(), "it is not probed before its time");
-    let attempts: u32 = world.outbox.values().map(|(.., attempts)| attempts).sum();
+    let attempts: u32 = world.outbox.values().map(|(_, _, attempts, _)| attempts).sum();
     for _ in 0..5 {
         world.now += LIMITS.breaker.cap;
         (0..3).for_each(|_| world.step());
@@ -546,7 +595,7 @@ fn an_open_breaker_owes_everything_to_the_outbox_and_sends_one_probe_at_a_time()
         world.land(0, false);
     }
     world.commit(usize::MAX);
-    let later: u32 = world.outbox.values().map(|(.., attempts)| attempts).sum();
+    let later: u32 = world.outbox.values().map(|(_, _, attempts, _)| attempts).sum();
     assert_eq!(attempts, later, "a probe is not an attempt");
     world.finish();
     world.assert_kept();
