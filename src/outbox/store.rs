@@ -104,7 +104,8 @@ impl OutboxStore {
     /// Where the epoch is stale, or the database fails.
     pub async fn purge(&self, client: &mut Client, subscription: i64) -> Result<(), OutboxError> {
         let transaction = self.begin(client).await?;
-        let events = transaction.query(include_str!("../../sql/outbox/purge.sql"), &[&subscription]).await?;
+        let events =
+            transaction.query(include_str!("../../sql/outbox/purge.sql"), &[&subscription, &self.source_name]).await?;
         remove_bodies(&transaction, events.iter().map(|row| row.get(0)).collect()).await?;
         Ok(transaction.commit().await?)
     }

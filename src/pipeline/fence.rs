@@ -2,21 +2,29 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 /// Closed until the connection stands and the lease was renewed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fence {
     state: Mutex<State>,
     changed: Notify,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct State {
-    connected: bool,
+    /// Since when there is no connection; none while it stands.
+    lost_at: Option<Instant>,
     lease_until: Option<Instant>,
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        let state = State { lost_at: Some(Instant::now()), lease_until: None };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
 }
 
 impl State {
@@ -30,7 +38,7 @@ impl Fence {
     /// the fence closed.
     pub(super) fn is_open(&self) -> bool {
         let state = self.state();
-        state.connected && state.has_lease()
+        state.lost_at.is_none() && state.has_lease()
     }
 
     /// Whether the lease still runs.
@@ -50,7 +58,34 @@ impl Fence {
     }
 
     pub(super) fn set_connected(&self, connected: bool) {
-        self.change(|state| state.connected = connected);
+        self.change(|state| {
+            state.lost_at = if connected { None } else { state.lost_at.or_else(|| Some(Instant::now())) }
+        });
+    }
+
+    /// Waits until the connection has been gone for so long.
+    pub(super) async fn gone_for(&self, patience: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            match self.state().lost_at {
+                Some(lost_at) => match tokio::time::timeout_at((lost_at + patience).into(), changed).await {
+                    Ok(()) => {}
+                    Err(_) => return,
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Waits until the connection stands.
+    pub(super) async fn connected(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state().lost_at.is_none() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Renews the lease. While it was not live, a deletion was confirmed without asking its holder: where it had lapsed, it
@@ -81,7 +116,7 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -98,6 +133,19 @@ mod tests {
         assert!(fence.is_open());
         assert!(renew(&fence, Instant::now(), 0, 0).await);
         assert!(!fence.is_open(), "the lease has run out");
+    }
+
+    #[tokio::test]
+    async fn it_knows_for_how_long_the_connection_has_been_gone() {
+        let fence = Fence::default();
+        fence.gone_for(Duration::ZERO).await;
+        fence.set_connected(true);
+        fence.connected().await;
+        assert!(fence.gone_for(Duration::ZERO).now_or_never().is_none(), "it stands");
+        fence.set_connected(false);
+        assert!(fence.connected().now_or_never().is_none(), "it is gone");
+        assert!(fence.gone_for(Duration::from_secs(60)).now_or_never().is_none(), "not for so long");
+        fence.gone_for(Duration::ZERO).await;
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
+use super::in_flight::{Permit, Share};
 use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
@@ -23,6 +24,9 @@ use crate::outbox::{Operation, Stored, WriterClosed};
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
 const CHANGES_WITHIN: Duration = Duration::from_secs(2);
+
+/// A source that is gone for longer takes no memory from the others: a restart of its server is over sooner.
+const SOURCE_GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// What a lane is told from outside.
 #[derive(Debug)]
@@ -64,6 +68,9 @@ pub(super) struct LaneTask {
     is_paging: Option<Paging>,
     change: Option<Change>,
     deactivating: Option<Task<()>>,
+    /// The source is gone, so that nothing can be sent: everything waits in the outbox.
+    away: bool,
+    share: Share,
     /// Whether the endpoint's last answer was an acceptance.
     trusted: bool,
     limit: OutboxLimit,
@@ -88,6 +95,7 @@ impl LaneTask {
         }
         let mut limit = OutboxLimit::new(&context, &subscription);
         limit.begin(&lane);
+        let share = context.in_flight.share(subscription.id);
         Self {
             pressure: context.pressure.clone(),
             meters: LaneMeters::new(&subscription),
@@ -102,6 +110,8 @@ impl LaneTask {
             is_paging: None,
             change: None,
             deactivating: None,
+            away: false,
+            share,
             trusted: false,
             context,
         }
@@ -130,6 +140,8 @@ impl LaneTask {
                 page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
                 Some((id, body)) = self.bodies.next() => self.lane.loaded(id, body, Instant::now()),
                 () = finished(&mut self.deactivating) => {}
+                () = self.context.fence.gone_for(SOURCE_GONE_AFTER), if !self.away => self.leave(),
+                () = self.context.fence.connected(), if self.away => self.come_back(),
                 1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
@@ -148,7 +160,8 @@ impl LaneTask {
         while self.change.is_none()
             && let Some(start) = self.lane.start(now)
         {
-            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), self.trusted, start));
+            let (context, endpoint, share) = (self.context.clone(), self.endpoint.clone(), self.share.clone());
+            self.attempts.push(attempt(context, endpoint, share, self.trusted, start));
         }
         for body in self.lane.bodies_wanted() {
             self.bodies.push(read_body(self.context.clone(), body));
@@ -180,14 +193,34 @@ impl LaneTask {
 
     fn finish_change(&mut self) {
         let Some(Change { subscription, done, .. }) = self.change.take() else { return };
-        if !subscription.state.is_halted() {
-            self.lane.release();
-            self.limit.begin(&self.lane);
-        }
+        let halted = subscription.state.is_halted();
         self.endpoint = Arc::new(Endpoint::of(subscription));
         self.trusted = false;
+        if !halted {
+            self.release();
+            self.limit.begin(&self.lane);
+        }
         // Whoever asked may have gone.
         let _ = done.send(());
+    }
+
+    /// What is in memory goes to the outbox.
+    fn leave(&mut self) {
+        self.away = true;
+        self.lane.hold();
+    }
+
+    fn come_back(&mut self) {
+        self.away = false;
+        self.release();
+    }
+
+    /// Unless something else still holds the lane.
+    fn release(&mut self) {
+        let halted = self.endpoint.subscription.state.is_halted();
+        if !(self.away || halted || self.change.is_some() || self.deactivating.is_some()) {
+            self.lane.release();
+        }
     }
 
     fn call_all_off(&mut self) {
@@ -372,13 +405,20 @@ async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     result
 }
 
-fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, trusted: bool, start: Start) -> Task<Landed> {
+fn attempt(
+    context: Arc<LaneContext>,
+    endpoint: Arc<Endpoint>,
+    share: Share,
+    trusted: bool,
+    start: Start,
+) -> Task<Landed> {
     Box::pin(async move {
         let Start { id, event, body, attempt } = start;
         let permit = tokio::select! {
             biased;
             () = context.stopping.cancelled() => None,
-            permit = permit(&context, trusted) => permit,
+            () = context.fence.gone_for(SOURCE_GONE_AFTER) => None,
+            permit = permit(&context, &share, trusted) => permit,
         };
         let (begun_at, begun) = (SystemTime::now(), Instant::now());
         let outcome = match permit {
@@ -394,10 +434,10 @@ fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, trusted: bool, st
 }
 
 /// The right to be in flight, under a fence that is open.
-async fn permit(context: &LaneContext, trusted: bool) -> Option<super::in_flight::Permit> {
+async fn permit(context: &LaneContext, share: &Share, trusted: bool) -> Option<Permit> {
     loop {
         context.fence.opened().await;
-        let permit = context.in_flight.permit(trusted).await?;
+        let permit = context.in_flight.permit(share, trusted).await?;
         if context.fence.is_open() {
             return Some(permit);
         }

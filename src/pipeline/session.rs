@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,8 @@ use super::fence::Fence;
 use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
+use super::memory::Memory;
 use super::progress::Progress;
-use super::read_back::ReadBack;
 use super::retries_asked::RetriesAsked;
 use super::source_task::SourceContext;
 use super::stats::Stats;
@@ -44,11 +44,7 @@ pub(super) struct Session {
     pub(super) lanes: Arc<Lanes>,
     pub(super) fence: Arc<Fence>,
     pub(super) facts: Arc<LeaseFacts>,
-    /// Memory for notifications on their way in.
-    pub(super) memory: Arc<Semaphore>,
-    pub(super) memory_bytes: usize,
-    /// Raised each time that the intake has no memory left.
-    pub(super) pressure: watch::Sender<u64>,
+    pub(super) memory: Memory,
     /// What is persisted, and may be acknowledged.
     pub(super) persisted: watch::Receiver<Lsn>,
     /// Cancelled when another daemon has taken over, or a task of the session has failed.
@@ -101,7 +97,6 @@ impl Session {
         let (writer, writing) = OutboxWriter::new(outbox, context.catalog_url().clone(), context.delivery.retention());
         supervise(&mut tasks, &over, "outbox writer", async { writing.await.map_err(Into::into) });
 
-        let (pressure, pressed) = watch::channel(0);
         let store = CheckpointStore::new(context.name().to_owned(), record.epoch, timeline);
         let (persist, persisted) = watch::channel(record.point.flush_lsn.min(point.flush_lsn));
         let checkpointer = Checkpointer {
@@ -128,12 +123,12 @@ impl Session {
             stats: stats.clone(),
             limits: lanes::limits(&context.delivery),
             in_flight: context.in_flight.clone(),
-            read_back: ReadBack::new(lanes::read_back_bytes(&context.delivery)),
+            read_back: context.read_back.clone(),
             max_pending: context.delivery.max_pending(),
             when_full: context.delivery.when_full(),
             readiness: context.readiness.clone(),
             catalog: context.catalog.clone(),
-            pressure: pressed,
+            pressure: context.memory.pressure(),
             stopping: CancellationToken::new(),
             over: over.clone(),
         };
@@ -150,7 +145,6 @@ impl Session {
         supervise(&mut tasks, &over, "retries by hand", asked.serve(RetriesAsked::new()));
         let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
         supervise(&mut tasks, &over, "catalog", following);
-        let memory_bytes = lanes::intake_bytes(&context.delivery);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
             epoch: record.epoch,
@@ -160,9 +154,7 @@ impl Session {
             lanes,
             fence,
             facts,
-            memory: Arc::new(Semaphore::new(memory_bytes)),
-            memory_bytes,
-            pressure,
+            memory: context.memory.clone(),
             persisted,
             over,
             lease,
