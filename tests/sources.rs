@@ -266,14 +266,8 @@ async fn memory_and_a_subscriptions_concurrency_are_shared_by_the_sources() {
     slow.always(gate.then(Reply::OK));
     two.site.subscribe_organization(&slow.url("/")).await;
     let daemon = two.site.serve().await;
-    let text = format!("(SELECT string_agg(md5(n::text), '') FROM generate_series(1, {}) n)", LARGE / 32);
-    let a =
-        format!("INSERT INTO stripe_charge_v1_fdcc (stripe_id, data) VALUES ('ch_1', jsonb_build_object('t', {text}))");
-    let b = format!(
-        "INSERT INTO stripe_customer_v1_512a (stripe_id, data) VALUES ('cus_1', jsonb_build_object('t', {text}))"
-    );
-    two.site.database.execute(&a).await;
-    two.b.execute(&b).await;
+    two.site.database.execute(&large("stripe_charge_v1_fdcc", "ch_1", LARGE)).await;
+    two.b.execute(&large("stripe_customer_v1_512a", "cus_1", LARGE)).await;
     // What hangs is held: of both, by one gauge of one budget.
     slow.wait_for(2).await;
     daemon.wait_for_metric("memory_bytes", &[], 2.0 * LARGE as f64).await;
@@ -342,4 +336,45 @@ async fn serve_ends_only_where_no_source_has_a_chance() {
     two.site.webhookdb.reconfigure(&neither);
     let stderr = two.site.webhookdb.run(&["serve"]).await.fails_with(1);
     assert!(stderr.contains("error: ") && stderr.contains("no_such_database"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_gone_takes_no_memory_from_the_other() {
+    let (a, b) = tokio::join!(TestDatabase::create("gone"), TestDatabase::create("gone"));
+    let port = b.cluster().port();
+    let proxy = Proxy::to(port).await;
+    let through_proxy = proxy.url(&b.url(), port);
+    let two = TwoSources::in_databases(a, b, |config| {
+        let config = config.set_of("b", "url", through_proxy).set("delivery.memory", "1MiB");
+        config.set("delivery.concurrency", 1).set("delivery.max_in_flight", 1).set("delivery.timeout", "60s")
+    })
+    .await;
+    let (charges, customers) = (Receiver::start().await, Receiver::start().await);
+    let gate = Gate::closed();
+    charges.always(gate.then(Reply::OK));
+    two.site.subscribe("stripe_charge_v1", &charges.url("/")).await;
+    two.site.subscribe("stripe_customer_v1", &customers.url("/")).await;
+    let daemon = two.site.serve().await;
+    two.charge("ch_1").await;
+    charges.wait_for(1).await;
+    // It takes nearly all of the memory, and waits for the only request that may be under way.
+    two.b.execute(&large("stripe_customer_v1_512a", "cus_1", 700_000)).await;
+    daemon.wait_for_metric("memory_bytes", &[], 700_000.0).await;
+    proxy.break_off();
+    wait_until_one_is_named(&daemon, "b", "waiting").await;
+    gate.open();
+    two.site.database.execute(&large("stripe_charge_v1_fdcc", "ch_2", 300_000)).await;
+    charges.wait_for_id("ch_2").await;
+    assert_eq!(customers.count(), 0);
+    proxy.mend();
+    customers.wait_for_id("cus_1").await;
+}
+
+/// A row with so many bytes that do not compress.
+fn large(table: &str, id: &str, bytes: usize) -> String {
+    format!(
+        "INSERT INTO {table} (stripe_id, data) SELECT '{id}', jsonb_build_object('t', string_agg(md5(n::text), ''))
+         FROM generate_series(1, {}) AS n",
+        bytes / 32
+    )
 }

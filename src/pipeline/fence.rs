@@ -1,35 +1,26 @@
 //! Whether this daemon may start attempts: only while it holds the slot's connection and its lease.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Closed until the connection stands and the lease was renewed.
 #[derive(Debug)]
 pub(super) struct Fence {
-    state: Mutex<State>,
-    changed: Notify,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct State {
     /// Since when there is no connection; none while it stands.
-    lost_at: Option<Instant>,
-    lease_until: Option<Instant>,
+    lost_at: watch::Sender<Option<Instant>>,
+    lease_until: Mutex<Option<Instant>>,
+    changed: Notify,
 }
 
 impl Default for Fence {
     fn default() -> Self {
-        let state = State { lost_at: Some(Instant::now()), lease_until: None };
-        Self { state: Mutex::new(state), changed: Notify::new() }
-    }
-}
-
-impl State {
-    fn has_lease(self) -> bool {
-        self.lease_until.is_some_and(|until| Instant::now() < until)
+        Self {
+            lost_at: watch::Sender::new(Some(Instant::now())),
+            lease_until: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 }
 
@@ -37,13 +28,12 @@ impl Fence {
     /// Whether an attempt may start now. The clock goes on while a process is stopped, so one that comes back late finds
     /// the fence closed.
     pub(super) fn is_open(&self) -> bool {
-        let state = self.state();
-        state.lost_at.is_none() && state.has_lease()
+        self.lost_at.borrow().is_none() && self.has_lease()
     }
 
     /// Whether the lease still runs.
     pub(super) fn has_lease(&self) -> bool {
-        self.state().has_lease()
+        self.lease().is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits until an attempt may start.
@@ -58,33 +48,32 @@ impl Fence {
     }
 
     pub(super) fn set_connected(&self, connected: bool) {
-        self.change(|state| {
-            state.lost_at = if connected { None } else { state.lost_at.or_else(|| Some(Instant::now())) }
+        self.lost_at.send_modify(|lost_at| {
+            *lost_at = if connected { None } else { Some(lost_at.unwrap_or_else(Instant::now)) };
         });
+        self.changed.notify_waiters();
+    }
+
+    /// Tells since when there is no connection; none while it stands.
+    pub(super) fn connection(&self) -> watch::Receiver<Option<Instant>> {
+        self.lost_at.subscribe()
     }
 
     /// Waits until the connection has been gone for so long.
     pub(super) async fn gone_for(&self, patience: Duration) {
+        let mut connection = self.connection();
         loop {
-            let changed = self.changed.notified();
-            match self.state().lost_at {
-                Some(lost_at) => match tokio::time::timeout_at((lost_at + patience).into(), changed).await {
-                    Ok(()) => {}
-                    Err(_) => return,
-                },
-                None => changed.await,
+            let lost_at = *connection.borrow_and_update();
+            // The sender is ours.
+            let changed = connection.changed();
+            match lost_at {
+                None => drop(changed.await),
+                Some(lost_at) => {
+                    if tokio::time::timeout_at((lost_at + patience).into(), changed).await.is_err() {
+                        return;
+                    }
+                }
             }
-        }
-    }
-
-    /// Waits until the connection stands.
-    pub(super) async fn connected(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.state().lost_at.is_none() {
-                return;
-            }
-            changed.await;
         }
     }
 
@@ -99,18 +88,14 @@ impl Fence {
     ) -> Result<bool, E> {
         let renewed = self.has_lease() || respected >= current().await?;
         if renewed {
-            self.change(|state| state.lease_until = Some(until));
+            *self.lease() = Some(until);
+            self.changed.notify_waiters();
         }
         Ok(renewed)
     }
 
-    fn state(&self) -> State {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_waiters();
+    fn lease(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.lease_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,10 +125,8 @@ mod tests {
         let fence = Fence::default();
         fence.gone_for(Duration::ZERO).await;
         fence.set_connected(true);
-        fence.connected().await;
         assert!(fence.gone_for(Duration::ZERO).now_or_never().is_none(), "it stands");
         fence.set_connected(false);
-        assert!(fence.connected().now_or_never().is_none(), "it is gone");
         assert!(fence.gone_for(Duration::from_secs(60)).now_or_never().is_none(), "not for so long");
         fence.gone_for(Duration::ZERO).await;
     }

@@ -68,7 +68,9 @@ pub(super) struct LaneTask {
     is_paging: Option<Paging>,
     change: Option<Change>,
     deactivating: Option<Task<()>>,
-    /// The source is gone, so that nothing can be sent: everything waits in the outbox.
+    /// Since when the source is gone, so that nothing can be sent.
+    connection: watch::Receiver<Option<Instant>>,
+    /// It is gone for good, as it seems: everything waits in the outbox.
     away: bool,
     share: Share,
     /// Whether the endpoint's last answer was an acceptance.
@@ -110,6 +112,7 @@ impl LaneTask {
             is_paging: None,
             change: None,
             deactivating: None,
+            connection: context.fence.connection(),
             away: false,
             share,
             trusted: false,
@@ -126,6 +129,7 @@ impl LaneTask {
         loop {
             self.advance();
             let wake = self.lane.next_wake(Instant::now());
+            let leave_by = self.leave_by();
             let change_by = self.change.as_ref().map(|change| change.deadline);
             let state = self.endpoint.subscription.state;
             let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane, state);
@@ -140,8 +144,8 @@ impl LaneTask {
                 page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
                 Some((id, body)) = self.bodies.next() => self.lane.loaded(id, body, Instant::now()),
                 () = finished(&mut self.deactivating) => {}
-                () = self.context.fence.gone_for(SOURCE_GONE_AFTER), if !self.away => self.leave(),
-                () = self.context.fence.connected(), if self.away => self.come_back(),
+                Ok(()) = self.connection.changed() => self.come_back(),
+                () = sleep_until(leave_by), if leave_by.is_some() => self.leave(),
                 1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
@@ -204,6 +208,12 @@ impl LaneTask {
         let _ = done.send(());
     }
 
+    /// When the source will have been gone for too long.
+    fn leave_by(&self) -> Option<Instant> {
+        let lost_at = *self.connection.borrow();
+        lost_at.filter(|_| !self.away).map(|lost_at| lost_at + SOURCE_GONE_AFTER)
+    }
+
     /// What is in memory goes to the outbox.
     fn leave(&mut self) {
         self.away = true;
@@ -211,8 +221,10 @@ impl LaneTask {
     }
 
     fn come_back(&mut self) {
-        self.away = false;
-        self.release();
+        if self.connection.borrow().is_none() {
+            self.away = false;
+            self.release();
+        }
     }
 
     /// Unless something else still holds the lane.
@@ -417,8 +429,8 @@ fn attempt(
         let permit = tokio::select! {
             biased;
             () = context.stopping.cancelled() => None,
-            () = context.fence.gone_for(SOURCE_GONE_AFTER) => None,
             permit = permit(&context, &share, trusted) => permit,
+            () = context.fence.gone_for(SOURCE_GONE_AFTER) => None,
         };
         let (begun_at, begun) = (SystemTime::now(), Instant::now());
         let outcome = match permit {
