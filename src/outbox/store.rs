@@ -54,6 +54,11 @@ impl OutboxStore {
         Self { source_name, epoch }
     }
 
+    /// The source whose outbox it writes.
+    pub(super) fn source_name(&self) -> &str {
+        &self.source_name
+    }
+
     /// Writes a batch: all of it or nothing. The operations of one row stand in the order store, reschedule, resolve.
     ///
     /// # Errors

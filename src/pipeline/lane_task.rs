@@ -265,7 +265,8 @@ impl LaneTask {
         self.context.progress.settle(self.lane.succeeded(landed.id, Instant::now()));
         if !was_flowing {
             let (subscription, pending) = (self.endpoint.subscription.opaque_id, self.lane.pending());
-            info!(%subscription, pending, "the endpoint accepts again; what it is owed goes out");
+            let source = &self.context.source_name;
+            info!(%subscription, source, pending, "the endpoint accepts again; what it is owed goes out");
         }
     }
 
@@ -279,7 +280,8 @@ impl LaneTask {
         }
         if was_flowing && !self.lane.is_flowing() {
             let (subscription, reason) = (self.endpoint.subscription.opaque_id, &failure.reason);
-            warn!(%subscription, reason, "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
+            let source = &self.context.source_name;
+            warn!(%subscription, source, reason, "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
         }
         if failure.answer.as_ref().is_some_and(Answer::is_gone) {
             self.deactivate("the endpoint answered 410 Gone".into());

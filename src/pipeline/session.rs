@@ -84,7 +84,7 @@ impl Session {
         let over = CancellationToken::new();
         let mut tasks = JoinSet::new();
         // What follows may take long: a lease that is not renewed in the meantime is taken for that of a daemon that hangs.
-        supervise(&mut tasks, &over, "lease", lease.clone().keep());
+        supervise(&mut tasks, &over, context.name(), "lease", lease.clone().keep());
 
         let reader = OutboxReader::new(Arc::new(Link::new(
             context.catalog_url().clone(),
@@ -95,7 +95,7 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let outbox = OutboxStore::new(context.name().to_owned(), record.epoch);
         let (writer, writing) = OutboxWriter::new(outbox, context.catalog_url().clone(), context.delivery.retention());
-        supervise(&mut tasks, &over, "outbox writer", async { writing.await.map_err(Into::into) });
+        supervise(&mut tasks, &over, context.name(), "outbox writer", async { writing.await.map_err(Into::into) });
 
         let store = CheckpointStore::new(context.name().to_owned(), record.epoch, timeline);
         let (persist, persisted) = watch::channel(record.point.flush_lsn.min(point.flush_lsn));
@@ -109,9 +109,9 @@ impl Session {
             persisted: persist,
             last: point,
             last_at: Instant::now(),
-            outage: Outage::new("making checkpoints"),
+            outage: Outage::new("making checkpoints").of_source(context.name()),
         };
-        supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
+        supervise(&mut tasks, &over, context.name(), "checkpointer", checkpointer.run());
 
         let lane_context = LaneContext {
             source_name: context.name().to_owned(),
@@ -141,10 +141,10 @@ impl Session {
             context: lanes.context(),
             daemon: context.identity.daemon.clone(),
         };
-        supervise(&mut tasks, &over, "test events", asked.clone().serve(TestsAsked));
-        supervise(&mut tasks, &over, "retries by hand", asked.serve(RetriesAsked::new()));
+        supervise(&mut tasks, &over, context.name(), "test events", asked.clone().serve(TestsAsked));
+        supervise(&mut tasks, &over, context.name(), "retries by hand", asked.serve(RetriesAsked::new()));
         let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
-        supervise(&mut tasks, &over, "catalog", following);
+        supervise(&mut tasks, &over, context.name(), "catalog", following);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
             epoch: record.epoch,
@@ -183,11 +183,11 @@ impl Session {
     /// acknowledged.
     pub(super) async fn drain(mut self, mut backlog: Backlog, grace: Duration) -> Lsn {
         let deadline = Instant::now() + grace;
-        let link = self.link.clone();
+        let (link, source) = (self.link.clone(), self.lease.source_name.clone());
         let drained = async {
             // One subscription may have a change that another has not: read again, the first would get it twice.
             if tokio::time::timeout_at(deadline, backlog.flush(&self)).await.is_err() {
-                warn!("what is read and in no lane will be read again; some may be sent again");
+                warn!(source, "what is read and in no lane will be read again; some may be sent again");
             }
             self.lanes.drain(deadline).await;
             self.persist_last().await
@@ -195,14 +195,15 @@ impl Session {
         tokio::select! {
             biased;
             drained = drained => match drained {
-                Ok(()) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
+                Ok(()) => info!(source, epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
                 Err(error) => warn!(
+                    source,
                     error = &error as &dyn std::error::Error,
                     "the last checkpoint was not made; some may be sent again"
                 ),
             },
             () = beyond_grace(&link, deadline) => {
-                warn!("the grace period is over; what was not settled will be read from the log again");
+                warn!(source, "the grace period is over; what was not settled will be read from the log again");
             }
         }
         self.tasks.shutdown().await;
@@ -223,7 +224,7 @@ impl Session {
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
-            outage: Outage::new("making checkpoints"),
+            outage: Outage::new("making checkpoints").of_source(&self.lease.source_name),
         };
         self.persisted = persisted;
         checkpointer.persist().await?;
@@ -252,18 +253,22 @@ async fn answers(link: &Link) -> bool {
 fn supervise(
     tasks: &mut JoinSet<()>,
     over: &CancellationToken,
+    source: &str,
     name: &'static str,
     task: impl Future<Output = Result<(), PipelineError>> + Send + 'static,
 ) {
-    let over = over.clone();
+    let (over, source) = (over.clone(), source.to_owned());
     tasks.spawn(async move {
         // Dropped with the task, a panic included.
         let _over = over.drop_guard();
         match task.await {
             Err(PipelineError::Fenced | PipelineError::Outbox(crate::outbox::OutboxError::Fenced { .. })) => {
-                warn!(task = name, "another daemon has taken over");
+                warn!(source, task = name, "another daemon has taken over");
             }
-            Err(error) => error!(task = name, error = &error as &dyn std::error::Error, "a task of the session failed"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                error!(source, task = name, error, "a task of the session failed");
+            }
             Ok(()) => {}
         }
     });

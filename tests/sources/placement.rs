@@ -56,9 +56,21 @@ async fn webhookdbs_own_integrations_are_where_their_organizations_are() {
     assert_eq!(sources_of(&requests).len(), 2);
 
     // The lists are taken away again: what is published stays where it is.
-    let _again = open.run(&["setup"]).await.ok();
+    open.run(&["setup"]).await.ok();
     b.execute(&customer("cus_2", "Bea")).await;
     receiver.wait_for_id("cus_2").await;
+    drop(daemon);
+
+    // The organization moves to the other database, and its subscription with it.
+    a.execute(CUSTOMERS.create).await;
+    let moved = claimed.set_of("a", "organizations", vec!["acme_corp", "beta"]);
+    placed.reconfigure(&moved.set_of("b", "organizations", vec!["nobody"]));
+    placed.run(&["setup"]).await.ok();
+    a.execute(&customer("cus_3", "Cid")).await;
+    let _daemon = placed.serve().await;
+    let requests = receiver.wait_for_id("cus_3").await;
+    let of_it = requests.iter().find(|request| request.external_id() == "cus_3").expect("it");
+    assert_eq!(of_it.json()["source"]["name"], "a");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
