@@ -45,6 +45,10 @@ async fn webhookdbs_own_integrations_are_where_their_organizations_are() {
     let sources: Vec<_> = list.as_array().expect("a list").iter().map(|one| one["source"].clone()).collect();
     assert_eq!(sources, [json!("a"), json!("b"), json!(null)]);
 
+    let add = ["integrations", "add", "--org", "acme_corp", "--service", "x", "--table", "y", "--source", "b"];
+    let stderr = placed.run(&add).await.fails_with(1);
+    assert!(stderr.contains("source b holds no tables of organization acme_corp"), "{stderr}");
+
     let receiver = Receiver::start().await;
     create(&placed, "--org=acme_corp", &receiver.url("/")).await.ok();
     create(&placed, "--org=beta", &receiver.url("/")).await.ok();
