@@ -231,20 +231,23 @@ async fn a_source_that_can_not_go_on_fails_alone_until_its_own_gap_is_accepted()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_amid_the_backlogs_of_both_nothing_is_lost() {
-    const ROWS: usize = 2_000;
-    let two = TwoSources::new("killed_amid_both").await;
+    const ROWS: usize = 600;
+    // So little that both go to the outbox soon.
+    let two = TwoSources::with("killed_amid_both", |config| config.set("delivery.memory", "1MiB")).await;
     let receiver = Receiver::start().await;
-    receiver.always(Reply::After(Duration::from_millis(5), Box::new(Reply::OK)));
+    receiver.always(Reply::After(Duration::from_millis(500), Box::new(Reply::OK)));
     two.site.subscribe_organization(&receiver.url("/")).await;
     let daemon = two.site.serve().await;
-    let client = two.site.database.client();
-    tokio::join!(
-        backfill_charges(client, 1..=i64::try_from(ROWS).unwrap()),
-        two.customers(i64::try_from(ROWS).unwrap())
-    );
-    receiver.wait_until("some of both", |requests| sources_of(requests).len() == 2 && requests.len() > ROWS / 2).await;
+    let (client, last) = (two.site.database.client(), i64::try_from(ROWS).expect("a number"));
+    tokio::join!(backfill_charges(client, 1..=last), two.customers(last));
+    // The log will not bring it again.
+    let below_checkpoints = "SELECT count(DISTINCT s.name) = 2 FROM notifications.outbox o
+        JOIN notifications.sources s ON s.name = o.source AND (o.commit_lsn, o.index) < (s.commit_lsn, s.next_index)
+        WHERE o.state = 'owed'";
+    two.site.database.wait_until("both have a backlog that only the outbox holds", below_checkpoints).await;
     daemon.kill9().await;
     assert!(receiver.count() < 2 * ROWS, "killed too late to be amid");
+    receiver.always(Reply::OK);
     let _daemon = two.site.serve().await;
     let rows = |requests: &[Arc<Received>], prefix: &str| {
         let ids = requests.iter().map(|request| request.external_id()).filter(|id| id.starts_with(prefix));
