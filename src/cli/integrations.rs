@@ -13,7 +13,7 @@ use super::notification::confirm;
 use super::output::{answer, warn};
 use super::table::{self, Format, Item};
 use crate::catalog::integrations::{self, NewIntegration};
-use crate::catalog::{Integration, Organization, Relation, Snapshot, subscriptions};
+use crate::catalog::{Integration, Misplaced, Organization, Relation, Snapshot, subscriptions};
 use crate::config::{Settings, SourceSettings};
 use crate::setup::upkeep;
 use crate::source::table::{RelationKeys, Table, tables};
@@ -96,25 +96,25 @@ async fn add(context: &Context<'_>, args: AddArgs) -> anyhow::Result<()> {
 }
 
 /// The source that is named, or the only one, among those that may hold tables of the organization.
-fn source_for(settings: &Settings, organization: &Organization, named: Option<&str>) -> anyhow::Result<String> {
+fn source_for(settings: &Settings, organization: &Organization, named: Option<&str>) -> Result<String, Advice> {
     let (placement, key) = (settings.placement(), &organization.key);
     let claimants = placement.claimants(key);
-    let advice = match (named, claimants.as_slice()) {
-        (Some(name), _) if claimants.contains(&source_of(settings, name)?.name()) => return Ok(name.to_owned()),
-        (None, [only]) => return Ok((*only).to_owned()),
-        (Some(name), _) => Advice::new(
-            format!("source {name} holds no tables of organization {key}, as its organizations have it"),
-            format!("add \"{key}\" to them, or name another source"),
-        ),
-        (None, []) => Advice::new(
-            format!("organization {key} is in no source of the config"),
-            format!("add \"{key}\" to the organizations of the [[source]] that holds its tables"),
-        ),
-        (None, several) => {
-            Advice::new(format!("the table may be in source {}", several.join(" or ")), "name it by --source")
+    if let Some(name) = named {
+        return match claimants.contains(&source_of(settings, name)?.name()) {
+            true => Ok(name.to_owned()),
+            false => Err(Advice::new(
+                format!("source {name} holds no tables of organization {key}, as its organizations have it"),
+                format!("add \"{key}\" to them, or name another source"),
+            )),
+        };
+    }
+    match claimants.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(Advice::from(&Misplaced::Nowhere { organization: key.clone() })),
+        several => {
+            Err(Advice::new(format!("the table may be in source {}", several.join(" or ")), "name it by --source"))
         }
-    };
-    Err(advice.into())
+    }
 }
 
 async fn list(context: &Context<'_>, format: Format) -> anyhow::Result<()> {

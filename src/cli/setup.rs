@@ -53,14 +53,14 @@ pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<
     }
     let accept = Accept { gap: args.accept_gap, server: args.accept_server };
     if sources.len() > 1 && accept != Accept::default() {
-        let hint = "name it by --source; `webhookdb status` shows how each of them fares";
-        return Err(Advice::new(
-            "a gap or another server is accepted for one source only, and there are several",
-            hint,
-        )
-        .into());
+        let what = "a gap or another server is accepted for one source only, and there are several";
+        return Err(Advice::new(what, "name it by --source; `webhookdb status` shows how each of them fares").into());
     }
-    let mut failed = setup::run(settings, &sources, accept, &mut tell).await?;
+    set_up(settings, &sources, accept).await
+}
+
+async fn set_up(settings: &Settings, sources: &[&SourceSettings], accept: Accept) -> anyhow::Result<()> {
+    let mut failed = setup::run(settings, sources, accept, &mut tell).await?;
     let Some(last) = failed.pop() else { return answer("Everything is set up.") };
     for error in failed {
         failure::tell(&error.into());

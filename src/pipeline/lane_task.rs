@@ -221,8 +221,7 @@ impl LaneTask {
     }
 
     fn come_back(&mut self) {
-        if self.connection.borrow().is_none() {
-            self.away = false;
+        if self.connection.borrow().is_none() && std::mem::take(&mut self.away) {
             self.release();
         }
     }

@@ -94,9 +94,8 @@ fn source_of_integration<'a>(
     match context.settings.source(source) {
         Some(_) => Ok(source),
         None => {
-            let misplaced =
-                Misplaced::UnknownSource { integration: integration.opaque_id.clone(), source_name: source.clone() };
-            Err(Advice::new(misplaced.to_string(), misplaced.hint()))
+            let (integration, source_name) = (integration.opaque_id.clone(), source.clone());
+            Err(Advice::from(&Misplaced::UnknownSource { integration, source_name }))
         }
     }
 }
@@ -104,8 +103,7 @@ fn source_of_integration<'a>(
 /// Why the tables of an organization are nowhere.
 fn misplaced(snapshot: &Snapshot, organization: &str) -> Advice {
     let nowhere = Misplaced::Nowhere { organization: organization.to_owned() };
-    let why = snapshot.misplaced.iter().find(|one| one.organization() == Some(organization)).unwrap_or(&nowhere);
-    Advice::new(why.to_string(), why.hint())
+    Advice::from(snapshot.misplaced.iter().find(|one| one.organization() == Some(organization)).unwrap_or(&nowhere))
 }
 
 /// Makes sure that the tables are published in each source; returns a session in each, to mark the start by.
