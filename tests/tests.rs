@@ -23,6 +23,7 @@ mod replication;
 mod retries;
 mod setup;
 mod skip;
+mod sources;
 mod startup_errors;
 mod staying_connected;
 mod stopping;

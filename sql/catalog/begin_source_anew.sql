@@ -18,7 +18,8 @@ recorded AS (
     SELECT $1, $8, before.flush_lsn, $7 FROM before, written
 ),
 restarted AS (
-    UPDATE notifications.subscription_starts SET start_lsn = '0/0' FROM written WHERE source = $1
+    UPDATE notifications.subscription_starts SET start_lsn = '0/0' FROM written
+    WHERE source = $1 AND start_lsn IS NOT NULL
 ),
 -- Positions, and with them the ids of events, may be used again: what was delivered before says nothing about them.
 outdated AS (

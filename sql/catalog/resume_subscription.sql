@@ -2,8 +2,10 @@
 written AS (
     UPDATE notifications.subscriptions s SET
         state = CASE
-            WHEN EXISTS (SELECT FROM notifications.subscription_starts t WHERE t.subscription = s.id) THEN 'active'
-            ELSE 'pending'
+            WHEN EXISTS (
+                SELECT FROM notifications.subscription_starts t WHERE t.subscription = s.id AND t.start_lsn IS NULL
+            ) THEN 'pending'
+            ELSE 'active'
         END,
         halted_at = NULL, halted_because = NULL, failing_since = NULL,
         due_from = now()

@@ -1,18 +1,13 @@
--- Idempotent: a message that is read again, or emitted again, does not move the start. A paused one gets its start and
--- stays paused; a deactivated one begins anew when it is enabled. What a deactivation left out ends at the new start.
+-- Idempotent: a message that is read again, or emitted again, does not move the start. What a deactivation left out ends at
+-- the new start; a deactivated one begins anew when it is enabled.
 wanted AS (
     SELECT id FROM notifications.subscriptions
     WHERE opaque_id = $1 AND nonce = $2 AND state IN ('pending', 'active', 'paused')
 ),
 written AS (
-    INSERT INTO notifications.subscription_starts (subscription, source, start_lsn)
-    SELECT id, $3, $4 FROM wanted
-    ON CONFLICT (subscription, source) DO NOTHING
-    RETURNING subscription
-),
-activated AS (
-    UPDATE notifications.subscriptions s SET state = 'active' FROM written
-    WHERE s.id = written.subscription AND s.state = 'pending'
+    UPDATE notifications.subscription_starts t SET start_lsn = $4 FROM wanted
+    WHERE t.subscription = wanted.id AND t.source = $3 AND t.start_lsn IS NULL
+    RETURNING t.subscription
 ),
 closed AS (
     UPDATE notifications.gaps g SET to_lsn = $4 FROM written

@@ -40,6 +40,24 @@ impl Default for SourceState {
     }
 }
 
+impl SourceState {
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Streaming => 0,
+            Self::Starting { .. } => 1,
+            Self::Waiting { .. } => 2,
+            Self::Failed { .. } => 3,
+        }
+    }
+
+    const fn reason_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Streaming => None,
+            Self::Starting { reason } | Self::Waiting { reason, .. } | Self::Failed { reason, .. } => Some(reason),
+        }
+    }
+}
+
 /// What helps where one subscription holds back a source.
 const HELD_BACK_HINT: &str =
     "mend the endpoint, delete the notification, or raise [delivery] max_pending; the log grows until then";
@@ -51,14 +69,41 @@ pub struct Readiness(Arc<Mutex<Sources>>);
 #[derive(Debug, Default)]
 struct Sources {
     states: BTreeMap<String, SourceState>,
+    /// Whether the stream of any of them was ever opened.
+    opened: bool,
     /// Why nothing is read from a source that streams, by who holds it back.
     held_back: BTreeMap<(String, String), String>,
+}
+
+impl Sources {
+    /// A source that streams, but is held back, waits.
+    fn with_hold(&self, name: &str, state: &SourceState) -> SourceState {
+        let held = self.held_back.iter().find(|((source, _), _)| source == name).map(|(_, reason)| reason.clone());
+        match held {
+            Some(reason) if *state == SourceState::Streaming => {
+                SourceState::Waiting { reason, hint: Some(HELD_BACK_HINT.into()) }
+            }
+            _ => state.clone(),
+        }
+    }
 }
 
 impl Readiness {
     /// Sets the state of a source.
     pub fn set(&self, source_name: &str, state: SourceState) {
         self.sources().states.insert(source_name.to_owned(), state);
+    }
+
+    /// A stream was opened, be it for a moment.
+    pub fn stream_opened(&self) {
+        self.sources().opened = true;
+    }
+
+    /// Whether no stream was ever opened, and in the way of each source stands something that does not pass by itself.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        let sources = self.sources();
+        !sources.opened && sources.states.values().all(|state| matches!(state, SourceState::Failed { .. }))
     }
 
     /// Says that `who` holds back the reading of a source, and why, or that it does no more.
@@ -71,23 +116,23 @@ impl Readiness {
         };
     }
 
-    /// The state of the whole: the worst of its sources.
+    /// The state of the whole: the worst of its sources. Of several sources it tells the reason of each that does not stream.
     #[must_use]
     pub fn overall(&self) -> SourceState {
-        let rank = |state: &SourceState| match state {
-            SourceState::Streaming => 0,
-            SourceState::Starting { .. } => 1,
-            SourceState::Waiting { .. } => 2,
-            SourceState::Failed { .. } => 3,
-        };
         let sources = self.sources();
-        let worst = sources.states.values().max_by_key(|state| rank(state)).cloned().unwrap_or_default();
-        match sources.held_back.values().next() {
-            Some(reason) if worst == SourceState::Streaming => {
-                SourceState::Waiting { reason: reason.clone(), hint: Some(HELD_BACK_HINT.into()) }
+        let states: Vec<(&str, SourceState)> =
+            sources.states.iter().map(|(name, state)| (name.as_str(), sources.with_hold(name, state))).collect();
+        let Some((_, mut worst)) = states.iter().max_by_key(|(_, state)| state.rank()).cloned() else {
+            return SourceState::default();
+        };
+        if let (Some(reason), 2..) = (worst.reason_mut(), states.len()) {
+            let mut reasons = Vec::new();
+            for (name, mut state) in states {
+                reasons.extend(state.reason_mut().map(|reason| format!("source {name}: {reason}")));
             }
-            _ => worst,
+            *reason = reasons.join("; ");
         }
+        worst
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {
@@ -99,19 +144,48 @@ impl Readiness {
 mod tests {
     use super::*;
 
+    fn failed(reason: &str) -> SourceState {
+        SourceState::Failed { reason: reason.into(), hint: Some("mend it".into()) }
+    }
+
     #[test]
-    fn the_worst_source_decides_and_none_is_no_stream() {
+    fn one_source_tells_its_own_reason() {
         let readiness = Readiness::default();
         assert!(matches!(readiness.overall(), SourceState::Starting { .. }));
-        readiness.set("a", SourceState::Streaming);
-        assert_eq!(readiness.overall(), SourceState::Streaming);
-        readiness.set("b", SourceState::Waiting { reason: "held".into(), hint: None });
+        readiness.set("a", SourceState::Waiting { reason: "held".into(), hint: None });
         let json = serde_json::to_value(readiness.overall()).unwrap();
         assert_eq!(json, serde_json::json!({"status": "waiting", "reason": "held"}));
-        readiness.set("b", SourceState::Streaming);
+        readiness.set("a", SourceState::Streaming);
+        assert_eq!(readiness.overall(), SourceState::Streaming);
         readiness.hold_back("a", "54ca14e3c55e", Some("full".into()));
         assert!(matches!(readiness.overall(), SourceState::Waiting { reason, .. } if reason == "full"));
         readiness.hold_back("a", "54ca14e3c55e", None);
         assert_eq!(readiness.overall(), SourceState::Streaming);
+    }
+
+    #[test]
+    fn of_several_the_worst_decides_and_each_that_does_not_stream_is_named() {
+        let readiness = Readiness::default();
+        for (name, state) in [("a", SourceState::Streaming), ("b", failed("no slot")), ("c", SourceState::default())] {
+            readiness.set(name, state);
+        }
+        let json = serde_json::to_value(readiness.overall()).unwrap();
+        let reason = "source b: no slot; source c: not connected to Postgres yet";
+        assert_eq!(json, serde_json::json!({"status": "failed", "reason": reason, "hint": "mend it"}));
+        readiness.set("b", SourceState::Streaming);
+        readiness.set("c", SourceState::Streaming);
+        assert_eq!(readiness.overall(), SourceState::Streaming);
+    }
+
+    #[test]
+    fn it_is_hopeless_when_every_source_has_failed_for_good_and_none_ever_streamed() {
+        let readiness = Readiness::default();
+        readiness.set("a", failed("no slot"));
+        readiness.set("b", SourceState::Waiting { reason: "unreachable".into(), hint: None });
+        assert!(!readiness.is_hopeless(), "b may come yet");
+        readiness.set("b", failed("wrong password"));
+        assert!(readiness.is_hopeless());
+        readiness.stream_opened();
+        assert!(!readiness.is_hopeless());
     }
 }

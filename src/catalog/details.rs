@@ -25,8 +25,8 @@ pub struct SubscriptionDetails {
     pub nonce: String,
     /// When it was created.
     pub created_at: SystemTime,
-    /// Per source, the LSN from which on commits are due.
-    pub starts: BTreeMap<String, String>,
+    /// For each source that it covers, the LSN from which on commits are due; none where the start was not met yet.
+    pub starts: BTreeMap<String, Option<String>>,
     /// Paused or deactivated since then.
     pub halted_at: Option<SystemTime>,
     /// Why it is paused or deactivated.

@@ -29,13 +29,18 @@ pub async fn resume(client: &Client, id: SubscriptionId) -> Result<Option<i64>, 
     revision::write_one(client, statement, &[&id.to_string()]).await
 }
 
-/// Lets a deactivated one begin anew: pending until its message with this nonce is met in the log.
+/// Lets a deactivated one begin anew: pending until its message with this nonce is met in the log of each of these sources.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn enable(client: &Client, id: SubscriptionId, nonce: &str) -> Result<Option<i64>, CatalogError> {
+pub async fn enable(
+    client: &Client,
+    id: SubscriptionId,
+    nonce: &str,
+    sources: &[&str],
+) -> Result<Option<i64>, CatalogError> {
     let statement = include_str!("../../sql/catalog/enable_subscription.sql");
-    revision::write_one(client, statement, &[&id.to_string(), &nonce]).await
+    revision::write_one(client, statement, &[&id.to_string(), &nonce, &sources]).await
 }
 
 /// Takes an [`enable`] back whose message could not be written; one that has met it all the same stays enabled.

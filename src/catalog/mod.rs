@@ -13,6 +13,7 @@ pub mod made;
 pub mod migrations;
 pub mod organizations;
 pub mod own_tables;
+mod placement;
 pub mod relations;
 mod resolve;
 pub mod retry_requests;
@@ -25,6 +26,7 @@ pub mod test_requests;
 pub use error::CatalogError;
 pub use fingerprint::{Fingerprint, Look};
 pub use index::{CatalogIndex, Route, TableRoute};
+pub use placement::Misplaced;
 pub use revision::{CATALOG_CHANGED, CHANNEL, RETRY_REQUESTED, TEST_REQUESTED};
 pub use snapshot::{
     Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load, tables_before_setup,

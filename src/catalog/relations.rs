@@ -1,16 +1,20 @@
 //! Writes of what is published. Each raises the revision, since the router refuses a published table that it does not know.
 
 use tokio_postgres::Client;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::{CatalogError, Relation, RelationState, revision};
+use crate::model::Lsn;
 
 /// Records a table before it is added to the publication. A table that is live already stays as it is; a tombstone and an
-/// unassigned one become live again. Returns whether it was recorded now.
+/// unassigned one become live again. Subscriptions that it is the first table for in its source are due there from `now`, where
+/// the source's log ends. Returns whether it was recorded now.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn announce(client: &Client, relation: &Relation) -> Result<bool, CatalogError> {
-    put(client, relation, include_str!("../../sql/catalog/announce_relation.sql")).await
+pub async fn announce(client: &Client, relation: &Relation, now: Lsn) -> Result<bool, CatalogError> {
+    let statement = include_str!("../../sql/catalog/announce_relation.sql");
+    put(client, relation, statement, &[&PgLsn::from(now.get())]).await
 }
 
 /// Records a table that somebody else published and that belongs to no integration. A table of which anything is known
@@ -19,18 +23,20 @@ pub async fn announce(client: &Client, relation: &Relation) -> Result<bool, Cata
 /// # Errors
 /// Where the database fails.
 pub async fn record_unassigned(client: &Client, relation: &Relation) -> Result<bool, CatalogError> {
-    put(client, relation, include_str!("../../sql/catalog/unassigned_relation.sql")).await
+    put(client, relation, include_str!("../../sql/catalog/unassigned_relation.sql"), &[]).await
 }
 
-async fn put(client: &Client, relation: &Relation, statement: &str) -> Result<bool, CatalogError> {
+async fn put(
+    client: &Client,
+    relation: &Relation,
+    statement: &str,
+    more: &[&(dyn ToSql + Sync)],
+) -> Result<bool, CatalogError> {
     let Relation { source, oid, integration, organization, schema_name, table_name, primary_key, remote_key, .. } =
         relation;
-    let written = revision::write_one(
-        client,
-        statement,
-        &[source, oid, integration, organization, schema_name, table_name, primary_key, remote_key],
-    )
-    .await?;
+    let parameters: [&(dyn ToSql + Sync); 8] =
+        [source, oid, integration, organization, schema_name, table_name, primary_key, remote_key];
+    let written = revision::write_one(client, statement, &[&parameters, more].concat()).await?;
     Ok(written.is_some())
 }
 

@@ -58,7 +58,7 @@ mod tests {
             service_name: service_name.to_owned(),
             table_name: table_name.to_owned(),
             schema: "public".to_owned(),
-            source: "main".to_owned(),
+            source: Some("main".to_owned()),
         }
     }
 

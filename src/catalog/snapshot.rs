@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
-use super::CatalogError;
-use crate::model::{Lsn, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
+use super::{CatalogError, Misplaced};
+use crate::model::{Lsn, Placement, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
 
 /// Everything that the catalog holds, from one snapshot of its database.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub relations: Vec<Relation>,
     /// In the order of their creation, the deleted ones that are not yet confirmed too.
     pub subscriptions: Vec<Subscription>,
+    /// Tables that the config leaves without a source, or with several.
+    pub misplaced: Vec<Misplaced>,
 }
 
 /// What `setup` recorded about a source.
@@ -55,7 +57,7 @@ pub struct Organization {
 }
 
 /// One replicated table of one organization.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Integration {
     /// `svi_…`
     pub opaque_id: String,
@@ -67,8 +69,8 @@ pub struct Integration {
     pub table_name: String,
     /// The table's schema.
     pub schema: String,
-    /// The source that holds the table.
-    pub source: String,
+    /// The source that holds the table: as recorded, else by the organization's placement; none where that leaves it open.
+    pub source: Option<String>,
 }
 
 /// Where a table is on its way into the publication and out of it.
@@ -147,18 +149,19 @@ impl Snapshot {
     }
 }
 
-/// Reads the whole catalog. `schema` holds organizations and integrations; an integration for which no source is recorded
-/// belongs to `default_source`.
+/// Reads the whole catalog. `schema` holds organizations and integrations; an integration for which no source is recorded is
+/// where `placement` has its organization.
 ///
 /// # Errors
 /// Where the database fails, the catalog is not set up, or an item is not of the form that this program writes.
-pub async fn load(client: &Client, schema: &str, default_source: &str) -> Result<Snapshot, CatalogError> {
+pub async fn load(client: &Client, schema: &str, placement: &Placement) -> Result<Snapshot, CatalogError> {
     let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
     let mut snapshot = Snapshot::default();
     for row in client.query(&statement, &[]).await? {
         let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        snapshot.take_in(kind, item, default_source).map_err(|source| unreadable(kind, source))?;
+        snapshot.take_in(kind, item).map_err(|source| unreadable(kind, source))?;
     }
+    snapshot.place(placement);
     Ok(snapshot)
 }
 
@@ -169,12 +172,12 @@ fn unreadable(kind: &str, source: Unreadable) -> CatalogError {
 }
 
 impl Snapshot {
-    fn take_in(&mut self, kind: &str, item: &str, default_source: &str) -> Result<(), Unreadable> {
+    fn take_in(&mut self, kind: &str, item: &str) -> Result<(), Unreadable> {
         match kind {
             "revision" => self.revision = read::<RevisionItem>(item)?.value,
             "source" => self.sources.push(read::<SourceItem>(item)?.try_into()?),
             "organization" => self.organizations.push(read(item)?),
-            "integration" => self.integrations.push(read::<IntegrationItem>(item)?.into_integration(default_source)),
+            "integration" => self.integrations.push(read(item)?),
             "relation" => self.relations.push(read::<RelationItem>(item)?.into()),
             "subscription" => self.subscriptions.push(read::<SubscriptionItem>(item)?.try_into()?),
             _ => return Err("an item of unknown kind".into()),
@@ -222,29 +225,6 @@ impl TryFrom<SourceItem> for SourceRecord {
 }
 
 #[derive(Deserialize)]
-struct IntegrationItem {
-    opaque_id: String,
-    organization: String,
-    service_name: String,
-    table_name: String,
-    schema: String,
-    source: Option<String>,
-}
-
-impl IntegrationItem {
-    fn into_integration(self, default_source: &str) -> Integration {
-        Integration {
-            opaque_id: self.opaque_id,
-            organization: self.organization,
-            service_name: self.service_name,
-            table_name: self.table_name,
-            schema: self.schema,
-            source: self.source.unwrap_or_else(|| default_source.to_owned()),
-        }
-    }
-}
-
-#[derive(Deserialize)]
 struct RelationItem {
     source: String,
     oid: u32,
@@ -288,7 +268,7 @@ struct SubscriptionItem {
     state: String,
     nonce: String,
     created_at: i64,
-    starts: Option<HashMap<String, String>>,
+    starts: Option<HashMap<String, Option<String>>>,
 }
 
 impl TryFrom<SubscriptionItem> for Subscription {
@@ -297,7 +277,8 @@ impl TryFrom<SubscriptionItem> for Subscription {
     fn try_from(item: SubscriptionItem) -> Result<Self, Unreadable> {
         let scope = Scope::of(item.organization, item.integration)
             .ok_or("a subscription is of one organization or of one integration")?;
-        let starts = item.starts.unwrap_or_default().into_iter();
+        let start =
+            |(source, lsn): (String, Option<String>)| Ok((source, lsn.map(|lsn| lsn.parse::<Lsn>()).transpose()?));
         Ok(Self {
             id: item.id,
             opaque_id: item.opaque_id.parse::<SubscriptionId>()?,
@@ -307,17 +288,18 @@ impl TryFrom<SubscriptionItem> for Subscription {
             state: SubscriptionState::from_name(&item.state).ok_or("unknown state")?,
             nonce: item.nonce,
             created_at: time_of_micros(item.created_at),
-            starts: starts.map(|(source, lsn)| Ok((source, lsn.parse::<Lsn>()?))).collect::<Result<_, Unreadable>>()?,
+            starts: item.starts.unwrap_or_default().into_iter().map(start).collect::<Result<_, Unreadable>>()?,
         })
     }
 }
 
-/// Schema and name of the integrations' tables in a database where WebhookDB is, but `setup` has not been run yet.
+/// The integrations' tables in a database where WebhookDB is, but `setup` has not been run yet: the key of the organization,
+/// schema and name.
 ///
 /// # Errors
 /// Where the database fails, or there are no integrations' tables either.
-pub async fn tables_before_setup(client: &Client, schema: &str) -> Result<Vec<(String, String)>, CatalogError> {
+pub async fn tables_before_setup(client: &Client, schema: &str) -> Result<Vec<[String; 3]>, CatalogError> {
     let statement = include_str!("../../sql/catalog/tables_before_setup.sql");
     let rows = client.query(&statement.replace("{schema}", &escape_identifier(schema)), &[]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    rows.iter().map(|row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?])).collect()
 }

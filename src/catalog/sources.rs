@@ -95,6 +95,17 @@ fn stuck(row: &Row) -> Result<Option<StuckAt>, CatalogError> {
     Ok(Some(StuckAt { commit_lsn: Lsn::new(commit_lsn.into()), xid: row.try_get(9)?, because: row.try_get(10)? }))
 }
 
+/// Of the other sources, those of the same cluster.
+///
+/// # Errors
+/// Where the database fails or the catalog is not set up.
+pub async fn of_cluster(client: &Client, system_identifier: u64, but: &str) -> Result<Vec<String>, CatalogError> {
+    let statement = "SELECT name FROM notifications.sources
+                     WHERE system_identifier = $1::text::numeric AND name <> $2 ORDER BY name";
+    let rows = client.query(statement, &[&system_identifier.to_string(), &but]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 /// Moves the checkpoint past the transaction that the server cannot send, where all before it is settled, and records the
 /// gap with its reason. Whoever holds the source's epoch loses it. Returns whether that was so.
 ///

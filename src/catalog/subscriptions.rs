@@ -19,6 +19,8 @@ pub struct NewSubscription {
     pub secret: Secret,
     /// Agrees with the log message that marks its start.
     pub nonce: String,
+    /// The sources in whose logs the start is marked.
+    pub sources: Vec<String>,
 }
 
 /// A subscription that was marked deleted.
@@ -47,22 +49,21 @@ pub async fn insert_pending(client: &Client, new: &NewSubscription) -> Result<i6
         Scope::Organization(key) => (Some(key), None),
         Scope::Integration(opaque_id) => (None, Some(opaque_id)),
     };
-    let statement = "written AS (
-        INSERT INTO notifications.subscriptions (opaque_id, organization, integration, url, secret, state, nonce)
-        VALUES ($1, $2, $3, $4, $5, 'pending', $6) RETURNING id)";
+    let statement = include_str!("../../sql/catalog/insert_subscription.sql");
     let opaque_id = new.opaque_id.to_string();
     let rows = revision::write(
         client,
         statement,
-        &[&opaque_id, &organization, &integration, &new.url, &new.secret.expose(), &new.nonce],
+        &[&opaque_id, &organization, &integration, &new.url, &new.secret.expose(), &new.nonce, &new.sources],
     )
     .await?;
     let row = rows.first().ok_or(CatalogError::UnknownSubscription(opaque_id))?;
     Ok(row.try_get("id")?)
 }
 
-/// Sets the start of a subscription in a source to the LSN of its message, and makes it active. Returns whether this very
-/// call set it: false for an unknown id, a wrong nonce, a deleted subscription, and one that has a start there already.
+/// Sets the start of a subscription in a source to the LSN of its message, and makes it active once it has a start in each of
+/// its sources. Returns whether this very call set it: false for an unknown id, a wrong nonce, a deleted subscription, and one
+/// that has a start there already.
 ///
 /// # Errors
 /// Where the database fails.
@@ -73,9 +74,11 @@ pub async fn start(
     source: &str,
     lsn: Lsn,
 ) -> Result<bool, CatalogError> {
+    let (id, lsn) = (id.to_string(), PgLsn::from(lsn.get()));
     let statement = include_str!("../../sql/catalog/start_subscription.sql");
-    let lsn = PgLsn::from(lsn.get());
-    let started = revision::write_one(client, statement, &[&id.to_string(), &nonce, &source, &lsn]).await?;
+    let started = revision::write_one(client, statement, &[&id, &nonce, &source, &lsn]).await?;
+    let statement = include_str!("../../sql/catalog/activate_subscription.sql");
+    revision::write_one(client, statement, &[&id, &nonce]).await?;
     Ok(started.is_some())
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use tokio_postgres::Client;
 
+use super::failure::Advice;
 use crate::catalog::{self, CatalogError, Snapshot, migrations};
 use crate::config::{Settings, SourceSettings};
 use crate::postgres;
@@ -31,8 +32,16 @@ impl<'a> Context<'a> {
 
     /// The whole catalog as it stands.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, CatalogError> {
-        catalog::load(&self.catalog, self.schema(), default_source(self.settings)).await
+        catalog::load(&self.catalog, self.schema(), &self.settings.placement()).await
     }
+}
+
+/// The source that somebody has named.
+pub(super) fn source_of<'s>(settings: &'s Settings, name: &str) -> Result<&'s SourceSettings, Advice> {
+    settings.source(name).ok_or_else(|| {
+        let names: Vec<&str> = settings.sources().iter().map(SourceSettings::name).collect();
+        Advice::new(format!("the config has no source {name}"), format!("its sources are: {}", names.join(", ")))
+    })
 }
 
 pub(super) async fn connect_catalog(settings: &Settings) -> anyhow::Result<Client> {
@@ -43,9 +52,4 @@ pub(super) async fn connect_catalog(settings: &Settings) -> anyhow::Result<Clien
 pub(super) async fn connect_source(settings: &SourceSettings) -> anyhow::Result<Client> {
     let connected = postgres::connect(settings.url(), APPLICATION_NAME).await;
     connected.with_context(|| format!("cannot use the database of source {}", settings.name()))
-}
-
-/// The source of an integration for which none is recorded.
-pub(super) fn default_source(settings: &Settings) -> &str {
-    settings.sources().first().map_or("", |source| source.name())
 }

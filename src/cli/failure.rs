@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::output::complain;
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, Misplaced};
 use crate::config::ConfigError;
 use crate::deliver::guard::GuardError;
 use crate::demo::DemoError;
@@ -27,6 +27,12 @@ pub(super) struct Advice {
 impl Advice {
     pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+impl From<&Misplaced> for Advice {
+    fn from(misplaced: &Misplaced) -> Self {
+        Self::new(misplaced.to_string(), misplaced.hint())
     }
 }
 

@@ -7,13 +7,13 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::context::{Context, connect_source, default_source};
+use super::context::{Context, connect_source, source_of};
 use super::failure::Advice;
 use super::notification::confirm;
 use super::output::{answer, warn};
 use super::table::{self, Format, Item};
 use crate::catalog::integrations::{self, NewIntegration};
-use crate::catalog::{Integration, Relation, Snapshot, subscriptions};
+use crate::catalog::{Integration, Misplaced, Organization, Relation, Snapshot, subscriptions};
 use crate::config::{Settings, SourceSettings};
 use crate::setup::upkeep;
 use crate::source::table::{RelationKeys, Table, tables};
@@ -44,7 +44,7 @@ pub(super) struct AddArgs {
     /// The table's schema [default: the organization's]
     #[arg(long)]
     schema: Option<String>,
-    /// The source that holds the table [default: the config's first]
+    /// The source that holds the table [default: the only one that may hold tables of the organization]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 }
@@ -79,10 +79,7 @@ pub(super) async fn run(settings: &Settings, command: IntegrationsCommand) -> an
 async fn add(context: &Context<'_>, args: AddArgs) -> anyhow::Result<()> {
     let snapshot = context.snapshot().await?;
     let organization = snapshot.resolve_organization(&args.org)?;
-    let source = args.source.unwrap_or_else(|| default_source(context.settings).to_owned());
-    if !context.settings.sources().iter().any(|known| known.name() == source) {
-        return Err(Advice::new(format!("the config has no source {source}"), "name one of its [[source]]s").into());
-    }
+    let source = source_for(context.settings, organization, args.source.as_deref())?;
     let new = NewIntegration {
         organization: organization.key.clone(),
         service_name: args.service,
@@ -96,6 +93,28 @@ async fn add(context: &Context<'_>, args: AddArgs) -> anyhow::Result<()> {
         "Integration {opaque_id} ({} in table {schema}.{}) was added to {}.",
         new.service_name, new.table_name, organization.name
     ))
+}
+
+/// The source that is named, or the only one, among those that may hold tables of the organization.
+fn source_for(settings: &Settings, organization: &Organization, named: Option<&str>) -> Result<String, Advice> {
+    let (placement, key) = (settings.placement(), &organization.key);
+    let claimants = placement.claimants(key);
+    if let Some(name) = named {
+        return match claimants.contains(&source_of(settings, name)?.name()) {
+            true => Ok(name.to_owned()),
+            false => Err(Advice::new(
+                format!("source {name} holds no tables of organization {key}, as its organizations have it"),
+                format!("add \"{key}\" to them, or name another source"),
+            )),
+        };
+    }
+    match claimants.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(Advice::from(&Misplaced::Nowhere { organization: key.clone() })),
+        several => {
+            Err(Advice::new(format!("the table may be in source {}", several.join(" or ")), "name it by --source"))
+        }
+    }
 }
 
 async fn list(context: &Context<'_>, format: Format) -> anyhow::Result<()> {
@@ -147,7 +166,7 @@ fn item(integration: &Integration, snapshot: &Snapshot, keys: &Keys) -> Item {
             service_name.clone(),
             schema.clone(),
             table_name.clone(),
-            source.clone(),
+            or_dash(source),
             or_dash(&since),
             or_dash(&column),
         ],
@@ -192,8 +211,7 @@ async fn remove(context: &Context<'_>, args: RemoveArgs) -> anyhow::Result<()> {
 
 /// After the tombstone is recorded: the daemon knows what to make of the table's changes until it is out, and if it stays.
 async fn unpublish(context: &Context<'_>, relation: &Relation) -> anyhow::Result<()> {
-    let source = context.settings.sources().iter().find(|source| source.name() == relation.source);
-    let source = source.with_context(|| format!("the config has no source {}", relation.source))?;
+    let source = source_of(context.settings, &relation.source)?;
     let client = connect_source(source).await?;
     Ok(upkeep::take_out(&client, source, relation.oid).await?)
 }

@@ -3,11 +3,12 @@
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use super::context::{Context, connect_catalog};
+use super::context::{Context, connect_catalog, source_of};
+use super::failure::{self, Advice};
 use super::output::{answer, answer_text, complain, warn};
 use super::prompt;
-use crate::catalog::{self, CatalogError};
-use crate::config::Settings;
+use crate::catalog::{self, CatalogError, Integration, Snapshot};
+use crate::config::{Settings, SourceSettings};
 use crate::model::Lsn;
 use crate::setup::{self, Accept, Note};
 use crate::source::publication::qualified;
@@ -18,6 +19,9 @@ pub(super) struct SetupArgs {
     /// Print the SQL for a DBA to run with psql, and do nothing
     #[arg(long, conflicts_with_all = ["drop", "accept_gap", "accept_server", "skip_transaction"])]
     sql: bool,
+    /// This source alone, and of several the one that a gap is accepted or a transaction skipped for
+    #[arg(long, value_name = "NAME", conflicts_with = "drop")]
+    source: Option<String>,
     /// Begin anew where the old position can't be continued; the gap is recorded
     #[arg(long)]
     accept_gap: bool,
@@ -36,19 +40,40 @@ pub(super) struct SetupArgs {
 }
 
 pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<()> {
-    if args.sql {
-        return answer_text(&setup::fill_in(settings, &integration_tables(settings).await));
-    }
     if args.drop {
         return drop_all(settings, args.yes).await;
     }
+    let sources = chosen(settings, args.source.as_deref())?;
+    if args.sql {
+        return answer_text(&setup::fill_in(&with_tables(settings, &sources).await));
+    }
     if let Some(lsn) = args.skip_transaction {
-        setup::skip_transaction(settings, lsn, &mut tell).await?;
+        setup::skip_transaction(settings, &sources, lsn, &mut tell).await?;
         return answer("Everything after the transaction will be delivered.");
     }
     let accept = Accept { gap: args.accept_gap, server: args.accept_server };
-    setup::run(settings, accept, &mut tell).await?;
-    answer("Everything is set up.")
+    if sources.len() > 1 && accept != Accept::default() {
+        let what = "a gap or another server is accepted for one source only, and there are several";
+        return Err(Advice::new(what, "name it by --source; `webhookdb status` shows how each of them fares").into());
+    }
+    set_up(settings, &sources, accept).await
+}
+
+async fn set_up(settings: &Settings, sources: &[&SourceSettings], accept: Accept) -> anyhow::Result<()> {
+    let mut failed = setup::run(settings, sources, accept, &mut tell).await?;
+    let Some(last) = failed.pop() else { return answer("Everything is set up.") };
+    for error in failed {
+        failure::tell(&error.into());
+    }
+    Err(last.into())
+}
+
+/// The source of this name, or all of them.
+fn chosen<'s>(settings: &'s Settings, name: Option<&str>) -> anyhow::Result<Vec<&'s SourceSettings>> {
+    match name {
+        Some(name) => Ok(vec![source_of(settings, name)?]),
+        None => Ok(settings.sources().iter().collect()),
+    }
 }
 
 async fn drop_all(settings: &Settings, yes: bool) -> anyhow::Result<()> {
@@ -73,25 +98,42 @@ fn tell(note: Note) {
     let _ = answer(&format!("{style}{sign}{style:#} {text}"));
 }
 
-/// The tables of the integrations, as far as the catalog can be read already: the script is of use without them too.
-async fn integration_tables(settings: &Settings) -> Vec<String> {
-    match try_integration_tables(settings).await {
+/// Each source with the tables of its integrations, as far as the catalog can be read already: the script is of use without
+/// them too.
+async fn with_tables<'s>(
+    settings: &Settings,
+    sources: &[&'s SourceSettings],
+) -> Vec<(&'s SourceSettings, Vec<String>)> {
+    let tables = match try_integration_tables(settings).await {
         Ok(tables) => tables,
         Err(error) => {
             warn(&format!("the integrations' tables are not known, so none is filled in: {error:#}"));
             Vec::new()
         }
-    }
+    };
+    let of = |source: &SourceSettings| {
+        let here = tables.iter().filter(|(place, _)| place.as_deref() == Some(source.name()));
+        here.map(|(_, table)| table.clone()).collect()
+    };
+    sources.iter().map(|source| (*source, of(source))).collect()
 }
 
-async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<String>> {
+/// The tables of the integrations, each with its source.
+async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<(Option<String>, String)>> {
     let catalog = connect_catalog(settings).await?;
     let context = Context { settings, catalog };
     match context.snapshot().await {
-        Ok(snapshot) => Ok(snapshot.integrations.iter().map(|one| qualified(&one.schema, &one.table_name)).collect()),
+        Ok(Snapshot { integrations, .. }) => {
+            let of = |one: Integration| (one.source, qualified(&one.schema, &one.table_name));
+            Ok(integrations.into_iter().map(of).collect())
+        }
         Err(CatalogError::NotSetUp(_)) => {
+            let placement = settings.placement();
             let tables = catalog::tables_before_setup(&context.catalog, context.schema()).await?;
-            Ok(tables.iter().map(|(schema, name)| qualified(schema, name)).collect())
+            let of = |[organization, schema, name]: &[String; 3]| {
+                (placement.only_source_of(organization).map(str::to_owned), qualified(schema, name))
+            };
+            Ok(tables.iter().map(of).collect())
         }
         Err(error) => Err(error.into()),
     }

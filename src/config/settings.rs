@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::PostgresUrl;
+use crate::model::Placement;
 
 /// Everything that the config file says.
 #[derive(Clone, Debug)]
@@ -29,6 +30,19 @@ impl Settings {
     #[must_use]
     pub fn sources(&self) -> &[SourceSettings] {
         &self.sources
+    }
+
+    /// The source of this name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&SourceSettings> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// Where the tables of organizations are.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        let claim = |source: &SourceSettings| (source.name.clone(), source.organizations.clone());
+        Placement::new(self.sources.iter().map(claim).collect())
     }
 
     /// `[delivery]`.
@@ -89,6 +103,7 @@ pub struct SourceSettings {
     pub(super) url: PostgresUrl,
     pub(super) slot: String,
     pub(super) publication: String,
+    pub(super) organizations: Vec<String>,
     pub(super) replica_identity: ReplicaIdentity,
 }
 

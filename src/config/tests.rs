@@ -92,7 +92,7 @@ fn every_key_changes_its_setting() {
         url = "postgres://bob@elsewhere/rows"
         slot = "0_slot"
         publication = "Ünusual name"
-        organizations = []
+        organizations = ["acme_corp", "beta"]
         publish = "integrations"
         replica_identity = "full"
         [delivery]
@@ -125,6 +125,8 @@ fn every_key_changes_its_setting() {
     assert_eq!((source.name(), source.slot(), source.publication()), ("Second.one-1", "0_slot", "Ünusual name"));
     assert_eq!((source.url().host.as_str(), source.url().user.as_str()), ("elsewhere", "bob"));
     assert_eq!(source.replica_identity(), ReplicaIdentity::Full);
+    let placement = settings.placement();
+    assert_eq!((placement.only_source_of("beta"), placement.only_source_of("x")), (Some("Second.one-1"), None));
     let delivery = settings.delivery();
     assert_eq!(delivery.timeout(), Duration::from_secs(7));
     assert_eq!(delivery.max_attempts(), 3);
@@ -140,6 +142,17 @@ fn every_key_changes_its_setting() {
     assert_eq!(settings.http().listen().to_string(), "[::1]:0");
     assert_eq!(settings.log().format(), LogFormat::Json);
     assert_eq!(settings.log().level(), "warn,webhookdb_notifications=trace");
+}
+
+#[test]
+fn there_may_be_any_number_of_sources() {
+    let rest = "[[source]]\nname = 'a'\n[[source]]\nname = 'b'\nslot = 'b'\nurl = 'postgres://ann@localhost/rows'\n\
+                [[source]]\nname = 'c'\nurl = 'postgres://ann@elsewhere/hooks'\n";
+    let settings = settings(&format!("{MINIMAL}{rest}"));
+    let databases: Vec<_> = settings.sources().iter().map(|source| source.url().database.as_str()).collect();
+    assert_eq!(databases, ["hooks", "rows", "hooks"]);
+    assert_eq!(settings.source("c").map(|source| source.slot()), Some("webhookdb_notifications"));
+    assert!(settings.source("d").is_none());
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::database::database;
 use super::file::{ConfigFile, DeliveryFile, HttpFile, LogFile, SourceFile, UrlFile};
 use super::problems::{Problems, Reported};
-use super::tree::{Entry, Field, Place, Text, TextList};
-use super::values::{self, Checked, address, choice, count, duration, matching, networks, size};
+use super::tree::{Entry, Field, Place, Text};
+use super::values::{self, Checked, address, choice, count, duration, matching, networks, organization_keys, size};
 use super::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, ReplicaIdentity, Settings,
     SourceSettings, WhenFull, files, limits,
@@ -74,11 +74,8 @@ fn sources(
 ) -> Result<Vec<SourceSettings>, Reported> {
     let mut sources: Vec<(SourceSettings, Place)> = Vec::new();
     let mut reported = Ok(());
-    for (index, file) in files.into_iter().enumerate() {
+    for file in files {
         let place = file.place.clone();
-        if index == 1 {
-            reported = Err(problems.add(&place, format!("more than one source is {NOT_YET}")));
-        }
         match source(file, catalog_url, directory, problems) {
             Ok(source) => sources.push((source, place)),
             Err(problem) => reported = Err(problem),
@@ -88,7 +85,8 @@ fn sources(
     reported.map(|()| sources.into_iter().map(|(source, _)| source).collect())
 }
 
-/// Names tell sources apart in the catalog, and a slot serves one reader.
+/// Names tell sources apart in the catalog, and a slot serves one reader. Of one database two sources would make different
+/// notifications under one id, since ids are made of positions in its log.
 fn refuse_duplicates(sources: &[(SourceSettings, Place)], problems: &mut Problems) -> Result<(), Reported> {
     let mut outcome = Ok(());
     for (index, (source, place)) in sources.iter().enumerate() {
@@ -97,8 +95,15 @@ fn refuse_duplicates(sources: &[(SourceSettings, Place)], problems: &mut Problem
                 let message = format!("the name {:?} is already that of the source at line {}", source.name, at.line);
                 outcome = Err(problems.add(place, message));
             }
-            if source.slot == earlier.slot && is_same_server(&source.url, &earlier.url) {
+            if !is_same_server(&source.url, &earlier.url) {
+                continue;
+            }
+            if source.slot == earlier.slot {
                 let message = format!("the slot {:?} already serves the source at line {}", source.slot, at.line);
+                outcome = Err(problems.add(place, message));
+            }
+            if source.url.database == earlier.url.database {
+                let message = format!("its database is already that of the source at line {}", at.line);
                 outcome = Err(problems.add(place, message));
             }
         }
@@ -126,15 +131,16 @@ fn source(
         matching(file.publication, limits::PUBLICATION, publication_rule, values::is_postgres_name, problems);
     let identities = [("key", ReplicaIdentity::Key), ("full", ReplicaIdentity::Full), ("keep", ReplicaIdentity::Keep)];
     let replica_identity = choice(file.replica_identity, limits::REPLICA_IDENTITY, &identities, problems);
-    let organizations = refuse_organizations(file.organizations, problems);
+    let organizations = organization_keys(file.organizations, problems);
     let publish = refuse_schema_publication(file.publish, problems);
     let primary_url = refuse(file.primary_url, problems);
-    organizations.and(publish).and(primary_url)?;
+    publish.and(primary_url)?;
     Ok(SourceSettings {
         name: name?,
         url: url?,
         slot: slot?,
         publication: publication?,
+        organizations: organizations?,
         replica_identity: replica_identity?,
     })
 }
@@ -142,13 +148,6 @@ fn source(
 /// A key whose feature is still to come.
 fn refuse(key: Option<Place>, problems: &mut Problems) -> Result<(), Reported> {
     key.map_or(Ok(()), |place| Err(problems.add(&place, NOT_YET)))
-}
-
-fn refuse_organizations(organizations: TextList, problems: &mut Problems) -> Result<(), Reported> {
-    let first = organizations?.into_iter().next().transpose()?;
-    first.map_or(Ok(()), |first| {
-        Err(problems.add(&first.place, format!("a choice of organizations is {NOT_YET}; expected [], for all")))
-    })
 }
 
 fn refuse_schema_publication(field: Field<Text>, problems: &mut Problems) -> Result<(), Reported> {

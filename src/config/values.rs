@@ -151,6 +151,25 @@ pub(super) fn address(
     })
 }
 
+/// Keys of organizations, each once.
+pub(super) fn organization_keys(list: TextList, problems: &mut Problems) -> Result<Vec<String>, Reported> {
+    let mut keys: Vec<String> = Vec::new();
+    let mut outcome = Ok(());
+    for element in list? {
+        match element {
+            Ok(Entry { value: key, place })
+                if key.as_str().is_empty() || keys.iter().any(|one| one == key.as_str()) =>
+            {
+                let message = format!("expected keys of organizations, each once, found {}", key.shown());
+                outcome = Err(problems.add(&place, message));
+            }
+            Ok(Entry { value: key, .. }) => keys.push(key.as_str().to_owned()),
+            Err(reported) => outcome = Err(reported),
+        }
+    }
+    outcome.map(|()| keys)
+}
+
 /// Networks such as `10.0.0.0/8`; a single address is a network of one.
 pub(super) fn networks(list: TextList, problems: &mut Problems) -> Result<Vec<IpNet>, Reported> {
     let networks: Vec<_> = list?.into_iter().map(|element| network(&element?, problems)).collect();

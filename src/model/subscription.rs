@@ -88,6 +88,20 @@ pub struct Subscription {
     pub nonce: String,
     /// When it was created.
     pub created_at: SystemTime,
-    /// Per source, the LSN from which on commits are due. A source without one has not reached the start yet.
-    pub starts: HashMap<String, Lsn>,
+    /// For each source that it covers, the LSN from which on commits are due; none where the start was not met yet.
+    pub starts: HashMap<String, Option<Lsn>>,
+}
+
+impl Subscription {
+    /// Whether what was committed there, in the log of this source, is due to it.
+    #[must_use]
+    pub fn is_due(&self, source: &str, commit_lsn: Lsn) -> bool {
+        self.starts.get(source).copied().flatten().is_some_and(|start| commit_lsn >= start)
+    }
+
+    /// Whether its start is still to be met in the log of this source.
+    #[must_use]
+    pub fn awaits_start(&self, source: &str) -> bool {
+        self.starts.get(source).is_some_and(Option::is_none)
+    }
 }

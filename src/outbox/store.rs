@@ -54,6 +54,11 @@ impl OutboxStore {
         Self { source_name, epoch }
     }
 
+    /// The source whose outbox it writes.
+    pub(super) fn source_name(&self) -> &str {
+        &self.source_name
+    }
+
     /// Writes a batch: all of it or nothing. The operations of one row stand in the order store, reschedule, resolve.
     ///
     /// # Errors
@@ -104,7 +109,8 @@ impl OutboxStore {
     /// Where the epoch is stale, or the database fails.
     pub async fn purge(&self, client: &mut Client, subscription: i64) -> Result<(), OutboxError> {
         let transaction = self.begin(client).await?;
-        let events = transaction.query(include_str!("../../sql/outbox/purge.sql"), &[&subscription]).await?;
+        let events =
+            transaction.query(include_str!("../../sql/outbox/purge.sql"), &[&subscription, &self.source_name]).await?;
         remove_bodies(&transaction, events.iter().map(|row| row.get(0)).collect()).await?;
         Ok(transaction.commit().await?)
     }

@@ -51,8 +51,8 @@ impl OutboxWriter {
         retention: Duration,
     ) -> (Self, impl Future<Output = Result<(), OutboxError>>) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let task =
-            Task { store, url, retention, client: None, swept: false, outage: Outage::new("writing the outbox") };
+        let outage = Outage::new("writing the outbox").of_source(store.source_name());
+        let task = Task { store, url, retention, client: None, swept: false, outage };
         (Self { requests }, task.run(queue))
     }
 
@@ -157,7 +157,8 @@ impl Task {
         match self.try_clean().await {
             Err(error @ OutboxError::Fenced { .. }) => Err(error),
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "the outbox could not be cleaned");
+                let (source, error) = (self.store.source_name(), &error as &dyn std::error::Error);
+                warn!(source, error, "the outbox could not be cleaned");
                 self.client = None;
                 Ok(())
             }

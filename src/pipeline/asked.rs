@@ -65,7 +65,8 @@ impl Asked {
             if may_be_more && room > 0 {
                 self.context.fence.opened().await;
                 let claimed = self.claim(&*service, room).await.unwrap_or_else(|error| {
-                    warn!(error = &error as &dyn std::error::Error, "what is asked for could not be read");
+                    let (source, error) = (&self.context.source_name, &error as &dyn std::error::Error);
+                    warn!(source, error, "what is asked for could not be read");
                     Vec::new()
                 });
                 may_be_more = claimed.len() == room;
@@ -90,7 +91,8 @@ impl Asked {
     async fn serve_one<S: Service>(self, service: Arc<S>, request: S::Request) {
         let answer = service.send(&self, &request).await;
         if let Err(error) = self.answer(&*service, &request, &answer).await {
-            warn!(error = &error as &dyn std::error::Error, "what was asked for could not be answered");
+            let (source, error) = (&self.context.source_name, &error as &dyn std::error::Error);
+            warn!(source, error, "what was asked for could not be answered");
         }
     }
 

@@ -8,11 +8,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Notification};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::PipelineError;
 use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
 use crate::config::CatalogSettings;
+use crate::model::Placement;
 use crate::postgres::{Link, Outage, connect_listening};
 
 /// WebhookDB's own tables change without telling us: how often they are looked at.
@@ -36,7 +37,7 @@ pub(super) struct Loaded {
 
 pub(super) struct CatalogWatch {
     settings: CatalogSettings,
-    default_source: String,
+    placement: Placement,
     pub(super) link: Arc<Link>,
     loaded: ArcSwap<Loaded>,
     loading: Mutex<()>,
@@ -46,11 +47,11 @@ pub(super) struct CatalogWatch {
 }
 
 impl CatalogWatch {
-    pub(super) fn new(settings: CatalogSettings, default_source: String) -> Self {
+    pub(super) fn new(settings: CatalogSettings, placement: Placement) -> Self {
         let link = Arc::new(Link::new(settings.url().clone(), "webhookdb-notifications catalog"));
         Self {
             settings,
-            default_source,
+            placement,
             link,
             loaded: ArcSwap::default(),
             loading: Mutex::new(()),
@@ -83,11 +84,20 @@ impl CatalogWatch {
         // One at a time: a load that began earlier must not replace what a later one saw.
         let _loading = self.loading.lock().await;
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
-        let snapshot = load(&client, self.settings.schema(), &self.default_source).await?;
+        let snapshot = load(&client, self.settings.schema(), &self.placement).await?;
         let loaded = Arc::new(Loaded { index: Arc::new(CatalogIndex::new(&snapshot)), snapshot });
+        self.tell_misplaced(&loaded.snapshot);
         self.loaded.store(loaded.clone());
         self.changed.send_replace(loaded.index.revision);
         Ok(loaded)
+    }
+
+    /// What the config leaves open is said once.
+    fn tell_misplaced(&self, snapshot: &Snapshot) {
+        let before = self.loaded();
+        for misplaced in snapshot.misplaced.iter().filter(|one| !before.snapshot.misplaced.contains(one)) {
+            warn!(hint = misplaced.hint(), "{misplaced}");
+        }
     }
 
     /// Keeps it current for as long as it is polled.

@@ -1,27 +1,26 @@
 //! Whether this daemon may start attempts: only while it holds the slot's connection and its lease.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Closed until the connection stands and the lease was renewed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fence {
-    state: Mutex<State>,
+    /// Since when there is no connection; none while it stands.
+    lost_at: watch::Sender<Option<Instant>>,
+    lease_until: Mutex<Option<Instant>>,
     changed: Notify,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    connected: bool,
-    lease_until: Option<Instant>,
-}
-
-impl State {
-    fn has_lease(self) -> bool {
-        self.lease_until.is_some_and(|until| Instant::now() < until)
+impl Default for Fence {
+    fn default() -> Self {
+        Self {
+            lost_at: watch::Sender::new(Some(Instant::now())),
+            lease_until: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 }
 
@@ -29,13 +28,12 @@ impl Fence {
     /// Whether an attempt may start now. The clock goes on while a process is stopped, so one that comes back late finds
     /// the fence closed.
     pub(super) fn is_open(&self) -> bool {
-        let state = self.state();
-        state.connected && state.has_lease()
+        self.lost_at.borrow().is_none() && self.has_lease()
     }
 
     /// Whether the lease still runs.
     pub(super) fn has_lease(&self) -> bool {
-        self.state().has_lease()
+        self.lease().is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits until an attempt may start.
@@ -50,7 +48,15 @@ impl Fence {
     }
 
     pub(super) fn set_connected(&self, connected: bool) {
-        self.change(|state| state.connected = connected);
+        self.lost_at.send_modify(|lost_at| {
+            *lost_at = if connected { None } else { Some(lost_at.unwrap_or_else(Instant::now)) };
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// Tells since when there is no connection; none while it stands.
+    pub(super) fn connection(&self) -> watch::Receiver<Option<Instant>> {
+        self.lost_at.subscribe()
     }
 
     /// Renews the lease. While it was not live, a deletion was confirmed without asking its holder: where it had lapsed, it
@@ -64,18 +70,14 @@ impl Fence {
     ) -> Result<bool, E> {
         let renewed = self.has_lease() || respected >= current().await?;
         if renewed {
-            self.change(|state| state.lease_until = Some(until));
+            *self.lease() = Some(until);
+            self.changed.notify_waiters();
         }
         Ok(renewed)
     }
 
-    fn state(&self) -> State {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_waiters();
+    fn lease(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.lease_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +100,19 @@ mod tests {
         assert!(fence.is_open());
         assert!(renew(&fence, Instant::now(), 0, 0).await);
         assert!(!fence.is_open(), "the lease has run out");
+    }
+
+    #[test]
+    fn it_knows_since_when_the_connection_has_been_gone() {
+        let fence = Fence::default();
+        let connection = fence.connection();
+        assert!(connection.borrow().is_some(), "there was none yet");
+        fence.set_connected(true);
+        assert!(connection.borrow().is_none(), "it stands");
+        fence.set_connected(false);
+        let lost_at = *connection.borrow();
+        fence.set_connected(false);
+        assert!(lost_at.is_some() && *connection.borrow() == lost_at);
     }
 
     #[tokio::test]

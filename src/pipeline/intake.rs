@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::{Counter, counter};
-use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -275,7 +274,7 @@ impl<'a> Intake<'a> {
         let due: Vec<Arc<Subscription>> = route
             .subscriptions
             .iter()
-            .filter(|subscription| self.is_due(subscription, start.commit_lsn))
+            .filter(|subscription| subscription.is_due(self.source_name, start.commit_lsn))
             .cloned()
             .collect();
         if due.is_empty() {
@@ -292,10 +291,6 @@ impl<'a> Intake<'a> {
             arrival: Arrival { event: event.clone(), body: body.clone(), ticket },
         }));
         Ok(())
-    }
-
-    fn is_due(&self, subscription: &Subscription, commit_lsn: Lsn) -> bool {
-        subscription.starts.get(self.source_name).is_some_and(|start| commit_lsn >= *start)
     }
 
     /// What to do with a table; the catalog is looked at again before an unknown one stops the source.
@@ -340,28 +335,10 @@ impl<'a> Intake<'a> {
             counter!(VALUES_SENT_AS_TEXT_TOTAL, "type" => type_name).increment(1);
         }
         out.shrink_to_fit();
-        let held = self.reserve(out.len() + due * Lane::<Ticket>::ENTRY_BYTES).await;
+        let held = self.session.memory.reserve(out.len() + due * Lane::<Ticket>::ENTRY_BYTES).await;
         let event =
             Event { id: origin.event_id.event(), position, committed_at: start.committed_at, relation_oid, keys };
         Ok((Arc::new(event), Arc::new(Body::new(Bytes::from(out), held))))
-    }
-
-    /// Memory for a body, one permit a byte; a body larger than everything is processed alone.
-    async fn reserve(&self, bytes: usize) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        let permits = u32::try_from(bytes.clamp(1, self.session.memory_bytes.max(1))).unwrap_or(u32::MAX);
-        let memory: &Arc<Semaphore> = &self.session.memory;
-        if let Ok(held) = memory.clone().try_acquire_many_owned(permits) {
-            return Some(held);
-        }
-        let mut waiting = std::pin::pin!(memory.clone().acquire_many_owned(permits));
-        loop {
-            self.session.pressure.send_modify(|times| *times += 1);
-            match tokio::time::timeout(PRESSURE_INTERVAL, &mut waiting).await {
-                // The semaphore is never closed.
-                Ok(held) => return held.ok(),
-                Err(_) => continue,
-            }
-        }
     }
 
     /// Makes sure that the table is known as the stream and the catalog have it now.
@@ -399,9 +376,6 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 }
-
-/// So often lanes are told again that memory is short, since each may become slow in the meantime.
-const PRESSURE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
 
 async fn learn_types(types: &mut Types, relation: &Relation, client: &Client) -> Result<(), PipelineError> {
     loop {

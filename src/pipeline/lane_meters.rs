@@ -14,7 +14,9 @@ pub(super) struct LaneMeters {
     delivered: Counter,
     pub(super) failed: Counter,
     ok: Counter,
+    /// Of all lanes of the subscription, which each add their own.
     pending: Gauge,
+    added: f64,
     duration: Histogram,
     commit_to_delivery: Histogram,
     subscription: String,
@@ -29,6 +31,7 @@ impl LaneMeters {
             failed: outcome("failed"),
             ok: counter!(ATTEMPTS_TOTAL, "subscription" => subscription.clone(), "outcome" => "ok"),
             pending: gauge!(PENDING_NOTIFICATIONS, "subscription" => subscription.clone()),
+            added: 0.0,
             duration: histogram!(DELIVERY_DURATION_SECONDS),
             commit_to_delivery: histogram!(COMMIT_TO_DELIVERY_SECONDS),
             subscription,
@@ -51,9 +54,17 @@ impl LaneMeters {
         self.commit_to_delivery.record(committed_at.elapsed().unwrap_or_default());
     }
 
-    pub(super) fn pending(&self, pending: usize) {
+    pub(super) fn pending(&mut self, pending: usize) {
         // Precision is lost from 2^52 on.
         #[allow(clippy::cast_precision_loss)]
-        self.pending.set(pending as f64);
+        let pending = pending as f64;
+        self.pending.increment(pending - self.added);
+        self.added = pending;
+    }
+}
+
+impl Drop for LaneMeters {
+    fn drop(&mut self) {
+        self.pending.decrement(self.added);
     }
 }

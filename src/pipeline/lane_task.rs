@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
-use super::in_flight::Permit;
+use super::in_flight::{Permit, Share};
 use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
@@ -24,6 +24,9 @@ use crate::outbox::{Operation, Stored, WriterClosed};
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
 const CHANGES_WITHIN: Duration = Duration::from_secs(2);
+
+/// A source that is gone for longer takes no memory from the others: a restart of its server is over sooner.
+const SOURCE_GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// What a lane is told from outside.
 #[derive(Debug)]
@@ -67,6 +70,11 @@ pub(super) struct LaneTask {
     is_paging: Option<Paging>,
     change: Option<Change>,
     deactivating: Option<Task<()>>,
+    /// Since when the source is gone, so that nothing can be sent.
+    connection: watch::Receiver<Option<Instant>>,
+    /// It is gone for good, as it seems: everything waits in the outbox.
+    away: bool,
+    share: Share,
     /// Whether the endpoint's last answer was an acceptance.
     trusted: bool,
     limit: OutboxLimit,
@@ -91,6 +99,7 @@ impl LaneTask {
         }
         let mut limit = OutboxLimit::new(&context, &subscription);
         limit.begin(&lane);
+        let share = context.in_flight.share(subscription.id);
         Self {
             pressure: context.pressure.clone(),
             meters: LaneMeters::new(&subscription),
@@ -107,6 +116,9 @@ impl LaneTask {
             is_paging: None,
             change: None,
             deactivating: None,
+            connection: context.fence.connection(),
+            away: false,
+            share,
             trusted: false,
             context,
         }
@@ -122,6 +134,7 @@ impl LaneTask {
         loop {
             self.advance();
             let wake = self.lane.next_wake(Instant::now());
+            let leave_by = self.leave_by();
             let change_by = self.change.as_ref().map(|change| change.deadline);
             let state = self.endpoint.subscription.state;
             let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane, state);
@@ -137,6 +150,8 @@ impl LaneTask {
                 page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
                 Some((id, body)) = self.bodies.next() => self.lane.loaded(id, body, Instant::now()),
                 () = finished(&mut self.deactivating) => {}
+                Ok(()) = self.connection.changed() => self.come_back(),
+                () = sleep_until(leave_by), if leave_by.is_some() => self.leave(),
                 1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
@@ -171,7 +186,7 @@ impl LaneTask {
     /// Starts attempts, as many as there is the right to send, under a fence that is open.
     fn launch(&mut self, now: Instant) {
         while self.change.is_none() && !self.context.stopping.is_cancelled() && self.lane.may_start(now) {
-            let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(self.trusted));
+            let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(&self.share, self.trusted));
             let Some(permit) = permit.filter(|_| self.context.fence.is_open()) else { return self.ask() };
             let Some(start) = self.lane.start(now) else { break };
             self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), permit, start));
@@ -182,10 +197,10 @@ impl LaneTask {
 
     fn ask(&mut self) {
         if self.asking.is_none() {
-            let (context, trusted) = (self.context.clone(), self.trusted);
+            let (context, share, trusted) = (self.context.clone(), self.share.clone(), self.trusted);
             self.asking = Some(Box::pin(async move {
                 context.fence.opened().await;
-                context.in_flight.permit(trusted).await
+                context.in_flight.permit(&share, trusted).await
             }));
         }
     }
@@ -206,14 +221,41 @@ impl LaneTask {
 
     fn finish_change(&mut self) {
         let Some(Change { subscription, done, .. }) = self.change.take() else { return };
-        if !subscription.state.is_halted() {
-            self.lane.release();
-            self.limit.begin(&self.lane);
-        }
+        let halted = subscription.state.is_halted();
         self.endpoint = Arc::new(Endpoint::of(subscription));
         self.trust(false);
+        if !halted {
+            self.release();
+            self.limit.begin(&self.lane);
+        }
         // Whoever asked may have gone.
         let _ = done.send(());
+    }
+
+    /// When the source will have been gone for too long.
+    fn leave_by(&self) -> Option<Instant> {
+        let lost_at = *self.connection.borrow();
+        lost_at.filter(|_| !self.away).map(|lost_at| lost_at + SOURCE_GONE_AFTER)
+    }
+
+    /// What is in memory goes to the outbox.
+    fn leave(&mut self) {
+        self.away = true;
+        self.lane.hold();
+    }
+
+    fn come_back(&mut self) {
+        if self.connection.borrow().is_none() && std::mem::take(&mut self.away) {
+            self.release();
+        }
+    }
+
+    /// Unless something else still holds the lane.
+    fn release(&mut self) {
+        let halted = self.endpoint.subscription.state.is_halted();
+        if !(self.away || halted || self.change.is_some() || self.deactivating.is_some()) {
+            self.lane.release();
+        }
     }
 
     fn call_all_off(&mut self) {
@@ -252,7 +294,8 @@ impl LaneTask {
         self.context.progress.settle(self.lane.succeeded(landed.id, Instant::now()));
         if !was_flowing {
             let (subscription, pending) = (self.endpoint.subscription.opaque_id, self.lane.pending());
-            info!(%subscription, pending, "the endpoint accepts again; what it is owed goes out");
+            let source = &self.context.source_name;
+            info!(%subscription, source, pending, "the endpoint accepts again; what it is owed goes out");
         }
     }
 
@@ -266,7 +309,8 @@ impl LaneTask {
         }
         if was_flowing && !self.lane.is_flowing() {
             let (subscription, reason) = (self.endpoint.subscription.opaque_id, &failure.reason);
-            warn!(%subscription, reason, "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
+            let source = &self.context.source_name;
+            warn!(%subscription, source, reason, "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
         }
         if failure.answer.as_ref().is_some_and(Answer::is_gone) {
             self.deactivate("the endpoint answered 410 Gone".into());

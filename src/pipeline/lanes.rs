@@ -67,13 +67,13 @@ pub(super) struct LaneContext {
     pub(super) limits: Limits,
     /// Attempts in flight, all subscriptions together.
     pub(super) in_flight: InFlight,
-    /// Memory for bodies read back from the outbox.
-    pub(super) read_back: ReadBack,
+    /// Memory for bodies read back from the outbox, all sources together.
+    pub(super) read_back: Arc<ReadBack>,
     pub(super) max_pending: Option<usize>,
     pub(super) when_full: WhenFull,
     pub(super) readiness: Readiness,
     pub(super) catalog: Arc<CatalogWatch>,
-    /// Counts the times that the intake had no memory left.
+    /// Counts the times that an intake, of whatever source, found no memory left.
     pub(super) pressure: watch::Receiver<u64>,
     /// Cancelled when nothing is to be started any more.
     pub(super) stopping: CancellationToken,
@@ -203,6 +203,7 @@ impl Lanes {
                 tokio::time::sleep(ABORTED_POLL).await;
             }
         }
+        self.context.in_flight.forget(subscription);
         // Where the writer has ended, the daemon that took over purges it.
         let _ = self.context.writer.purge(subscription).await;
     }

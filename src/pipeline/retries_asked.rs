@@ -50,7 +50,8 @@ impl Service for RetriesAsked {
         let kind = AttemptKind::Notification { attempt };
         let outcome = asked.post(&subscription, &request.event_id, kind, body).await?;
         let reason = outcome.as_ref().err().map(|failure| failure.reason.clone());
-        info!(subscription = %subscription.opaque_id, event = request.event_id, reason, "sent again by hand");
+        let source = &asked.context.source_name;
+        info!(subscription = %subscription.opaque_id, source, event = request.event_id, reason, "sent again by hand");
         let failed = outcome.err().map(|failure| failure.record(attempt, at, begun.elapsed()));
         record(asked, request, failed).await?;
         reason.map_or(Ok(()), Err)

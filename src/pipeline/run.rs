@@ -10,9 +10,12 @@ use tracing::info;
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::in_flight::InFlight;
+use super::lanes;
 use super::lease::Identity;
+use super::memory::Memory;
+use super::read_back::ReadBack;
 use super::source_task::{SourceContext, SourceTask};
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Readiness, SourceState};
 use crate::config::Settings;
 use crate::deliver::Poster;
 
@@ -29,8 +32,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
     let poster = Poster::new(settings.delivery())?;
     let (address, admin_server) = admin::serve(settings.http().listen(), readiness.clone(), recorder.clone()).await?;
     info!("listening on {address}");
-    let default_source = settings.sources().first().map(|source| source.name().to_owned()).unwrap_or_default();
-    let catalog = Arc::new(CatalogWatch::new(settings.catalog().clone(), default_source));
+    let catalog = Arc::new(CatalogWatch::new(settings.catalog().clone(), settings.placement()));
     let mut services = JoinSet::new();
     services.spawn(admin_server);
     services.spawn(async move {
@@ -42,19 +44,25 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
     let watch = catalog.clone();
     services.spawn(async move { watch.run().await });
 
-    let in_flight = InFlight::new(settings.delivery().max_in_flight());
+    let delivery = settings.delivery();
+    let in_flight = InFlight::new(delivery.concurrency(), delivery.max_in_flight());
+    let memory = Memory::new(lanes::intake_bytes(delivery));
+    let read_back = Arc::new(ReadBack::new(lanes::read_back_bytes(delivery)));
     let identity = Identity::new();
+    // Before any of them can fail: one that has not begun is not hopeless.
+    settings.sources().iter().for_each(|source| readiness.set(source.name(), SourceState::default()));
     let mut sources = JoinSet::new();
     for source in settings.sources() {
-        readiness.set(source.name(), admin::SourceState::default());
         let context = SourceContext {
             settings: source.clone(),
-            delivery: settings.delivery().clone(),
+            delivery: delivery.clone(),
             catalog_url: settings.catalog().url().clone(),
             catalog: catalog.clone(),
             identity: identity.clone(),
             poster: poster.clone(),
             in_flight: in_flight.clone(),
+            memory: memory.clone(),
+            read_back: read_back.clone(),
             readiness: readiness.clone(),
             stop: stop.clone(),
         };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,8 @@ use super::fence::Fence;
 use super::intake::Backlog;
 use super::lanes::{self, LaneContext, Lanes};
 use super::lease::{Lease, LeaseFacts};
+use super::memory::Memory;
 use super::progress::Progress;
-use super::read_back::ReadBack;
 use super::retries_asked::RetriesAsked;
 use super::source_task::SourceContext;
 use super::stats::Stats;
@@ -44,11 +44,7 @@ pub(super) struct Session {
     pub(super) lanes: Arc<Lanes>,
     pub(super) fence: Arc<Fence>,
     pub(super) facts: Arc<LeaseFacts>,
-    /// Memory for notifications on their way in.
-    pub(super) memory: Arc<Semaphore>,
-    pub(super) memory_bytes: usize,
-    /// Raised each time that the intake has no memory left.
-    pub(super) pressure: watch::Sender<u64>,
+    pub(super) memory: Memory,
     /// What is persisted, and may be acknowledged.
     pub(super) persisted: watch::Receiver<Lsn>,
     /// Cancelled when another daemon has taken over, or a task of the session has failed.
@@ -80,7 +76,7 @@ impl Session {
             catalog: context.catalog.clone(),
             fence: fence.clone(),
             facts: facts.clone(),
-            outage: Outage::new("renewing the lease"),
+            outage: Outage::new("renewing the lease").of_source(context.name()),
         });
         lease.wait_for_others(record.epoch == 1).await?;
         let loaded = context.catalog.reload().await?;
@@ -89,7 +85,7 @@ impl Session {
         let over = CancellationToken::new();
         let mut tasks = JoinSet::new();
         // What follows may take long: a lease that is not renewed in the meantime is taken for that of a daemon that hangs.
-        supervise(&mut tasks, &over, "lease", lease.clone().keep());
+        supervise(&mut tasks, &over, context.name(), "lease", lease.clone().keep());
 
         let reader = OutboxReader::new(Arc::new(Link::new(
             context.catalog_url().clone(),
@@ -100,9 +96,8 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let outbox = OutboxStore::new(context.name().to_owned(), record.epoch);
         let (writer, writing) = OutboxWriter::new(outbox, context.catalog_url().clone(), context.delivery.retention());
-        supervise(&mut tasks, &over, "outbox writer", async { writing.await.map_err(Into::into) });
+        supervise(&mut tasks, &over, context.name(), "outbox writer", async { writing.await.map_err(Into::into) });
 
-        let (pressure, pressed) = watch::channel(0);
         let store = CheckpointStore::new(context.name().to_owned(), record.epoch, timeline);
         let (persist, persisted) = watch::channel(record.point.flush_lsn.min(point.flush_lsn));
         let checkpointer = Checkpointer {
@@ -115,9 +110,9 @@ impl Session {
             persisted: persist,
             last: point,
             last_at: Instant::now(),
-            outage: Outage::new("making checkpoints"),
+            outage: Outage::new("making checkpoints").of_source(context.name()),
         };
-        supervise(&mut tasks, &over, "checkpointer", checkpointer.run());
+        supervise(&mut tasks, &over, context.name(), "checkpointer", checkpointer.run());
 
         let lane_context = LaneContext {
             source_name: context.name().to_owned(),
@@ -129,12 +124,12 @@ impl Session {
             stats: stats.clone(),
             limits: lanes::limits(&context.delivery),
             in_flight: context.in_flight.clone(),
-            read_back: ReadBack::new(lanes::read_back_bytes(&context.delivery)),
+            read_back: context.read_back.clone(),
             max_pending: context.delivery.max_pending(),
             when_full: context.delivery.when_full(),
             readiness: context.readiness.clone(),
             catalog: context.catalog.clone(),
-            pressure: pressed,
+            pressure: context.memory.pressure(),
             stopping: CancellationToken::new(),
             over: over.clone(),
         };
@@ -147,11 +142,10 @@ impl Session {
             context: lanes.context(),
             daemon: context.identity.daemon.clone(),
         };
-        supervise(&mut tasks, &over, "test events", asked.clone().serve(TestsAsked));
-        supervise(&mut tasks, &over, "retries by hand", asked.serve(RetriesAsked::new()));
+        supervise(&mut tasks, &over, context.name(), "test events", asked.clone().serve(TestsAsked));
+        supervise(&mut tasks, &over, context.name(), "retries by hand", asked.serve(RetriesAsked::new()));
         let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
-        supervise(&mut tasks, &over, "catalog", following);
-        let memory_bytes = lanes::intake_bytes(&context.delivery);
+        supervise(&mut tasks, &over, context.name(), "catalog", following);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {
             epoch: record.epoch,
@@ -161,9 +155,7 @@ impl Session {
             lanes,
             fence,
             facts,
-            memory: Arc::new(Semaphore::new(memory_bytes)),
-            memory_bytes,
-            pressure,
+            memory: context.memory.clone(),
             persisted,
             over,
             lease,
@@ -192,11 +184,11 @@ impl Session {
     /// acknowledged.
     pub(super) async fn drain(mut self, mut backlog: Backlog, grace: Duration) -> Lsn {
         let deadline = Instant::now() + grace;
-        let link = self.link.clone();
+        let (link, source) = (self.link.clone(), self.lease.source_name.clone());
         let drained = async {
             // One subscription may have a change that another has not: read again, the first would get it twice.
             if tokio::time::timeout_at(deadline, backlog.flush(&self)).await.is_err() {
-                warn!("what is read and in no lane will be read again; some may be sent again");
+                warn!(source, "what is read and in no lane will be read again; some may be sent again");
             }
             self.lanes.drain(deadline).await;
             self.persist_last().await
@@ -204,14 +196,15 @@ impl Session {
         tokio::select! {
             biased;
             drained = drained => match drained {
-                Ok(()) => info!(epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
+                Ok(()) => info!(source, epoch = self.epoch, settled = self.progress.is_settled(), "drained"),
                 Err(error) => warn!(
+                    source,
                     error = &error as &dyn std::error::Error,
                     "the last checkpoint was not made; some may be sent again"
                 ),
             },
             () = beyond_grace(&link, deadline) => {
-                warn!("the grace period is over; what was not settled will be read from the log again");
+                warn!(source, "the grace period is over; what was not settled will be read from the log again");
             }
         }
         self.tasks.shutdown().await;
@@ -232,7 +225,7 @@ impl Session {
             persisted: persist,
             last: ResumePoint::at(*self.persisted.borrow()),
             last_at: Instant::now(),
-            outage: Outage::new("making checkpoints"),
+            outage: Outage::new("making checkpoints").of_source(&self.lease.source_name),
         };
         self.persisted = persisted;
         checkpointer.persist().await?;
@@ -261,18 +254,22 @@ async fn answers(link: &Link) -> bool {
 fn supervise(
     tasks: &mut JoinSet<()>,
     over: &CancellationToken,
+    source: &str,
     name: &'static str,
     task: impl Future<Output = Result<(), PipelineError>> + Send + 'static,
 ) {
-    let over = over.clone();
+    let (over, source) = (over.clone(), source.to_owned());
     tasks.spawn(async move {
         // Dropped with the task, a panic included.
         let _over = over.drop_guard();
         match task.await {
             Err(PipelineError::Fenced | PipelineError::Outbox(crate::outbox::OutboxError::Fenced { .. })) => {
-                warn!(task = name, "another daemon has taken over");
+                warn!(source, task = name, "another daemon has taken over");
             }
-            Err(error) => error!(task = name, error = &error as &dyn std::error::Error, "a task of the session failed"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                error!(source, task = name, error, "a task of the session failed");
+            }
             Ok(()) => {}
         }
     });

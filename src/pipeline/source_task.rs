@@ -16,6 +16,8 @@ use super::catalog_watch::CatalogWatch;
 use super::in_flight::InFlight;
 use super::intake::{Backlog, Intake};
 use super::lease::Identity;
+use super::memory::Memory;
+use super::read_back::ReadBack;
 use super::session::Session;
 use super::stale_holder::StaleHolder;
 use super::upkeep::Upkeep;
@@ -51,7 +53,7 @@ const LASTED: Duration = Duration::from_secs(30);
 /// How often it is checked that no commit waits for us: one that does waits no longer than this.
 const GUEST_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a source's task needs of the daemon.
+/// What a source's task needs of the daemon; budgets are shared by all of them.
 pub(super) struct SourceContext {
     pub(super) settings: SourceSettings,
     pub(super) delivery: DeliverySettings,
@@ -60,6 +62,8 @@ pub(super) struct SourceContext {
     pub(super) identity: Identity,
     pub(super) poster: Poster,
     pub(super) in_flight: InFlight,
+    pub(super) memory: Memory,
+    pub(super) read_back: Arc<ReadBack>,
     pub(super) readiness: Readiness,
     pub(super) stop: CancellationToken,
 }
@@ -102,7 +106,7 @@ impl SourceTask {
     /// Serves the source until it is told to stop.
     ///
     /// # Errors
-    /// What will not pass by itself, where it is met before the first stream.
+    /// What will not pass by itself, where nothing else stands in the way of any source and none has ever streamed.
     pub(super) async fn run(mut self) -> Result<(), PipelineError> {
         let stop = self.context.stop.clone();
         let mut wait = RETRY_BASE;
@@ -127,7 +131,7 @@ impl SourceTask {
                 self.lost(&error);
                 self.record(&error).await;
             }
-            if !self.streamed && !error.is_retryable() {
+            if self.context.readiness.is_hopeless() {
                 return Err(error);
             }
             if begun.elapsed() >= LASTED {
@@ -143,6 +147,7 @@ impl SourceTask {
                 () = stop.cancelled() => break,
                 // `setup` has changed the record.
                 () = over(self.session.as_ref()) => {}
+                never = flush(&mut self.backlog, self.session.as_ref()) => match never {},
                 () = tokio::time::sleep(pause) => {}
             }
             wait = (wait * 2).min(RETRY_CAP);
@@ -319,6 +324,7 @@ impl SourceTask {
             counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
         }
         self.streamed = true;
+        context.readiness.stream_opened();
         if stuck.is_none() {
             self.said = None;
         }
@@ -328,7 +334,6 @@ impl SourceTask {
             sentinel: &sentinel,
             facts: session.facts.clone(),
             memory: session.memory.clone(),
-            memory_bytes: session.memory_bytes,
             said: HashSet::new(),
             unread: VecDeque::new(),
         };
@@ -388,6 +393,14 @@ async fn tell_streaming(context: &SourceContext, session: &Session, stuck: Optio
     }
     context.readiness.set(context.name(), SourceState::Streaming);
     info!(source = context.name(), slot = context.settings.slot(), resume = %at(), "streaming");
+    std::future::pending().await
+}
+
+/// What was read goes on into the lanes without a connection, and frees the memory that other sources share.
+async fn flush(backlog: &mut Backlog, session: Option<&Session>) -> Infallible {
+    if let Some(session) = session {
+        backlog.flush(session).await;
+    }
     std::future::pending().await
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use metrics::gauge;
-use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::lease::LeaseFacts;
+use super::memory::Memory;
 use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
 use crate::config::SourceSettings;
 use crate::model::{Lsn, SubscriptionState};
@@ -32,9 +32,7 @@ pub(super) struct Upkeep<'a> {
     pub(super) catalog: &'a CatalogWatch,
     pub(super) sentinel: &'a Sentinel,
     pub(super) facts: Arc<LeaseFacts>,
-    /// Memory for notifications on their way in.
-    pub(super) memory: Arc<Semaphore>,
-    pub(super) memory_bytes: usize,
+    pub(super) memory: Memory,
     /// What was said already: a table that cannot be published is said once.
     pub(super) said: HashSet<String>,
     /// Where the log ended when it was looked at and was not yet read so far.
@@ -104,10 +102,12 @@ impl Upkeep<'_> {
         for subscription in loaded.index.subscriptions() {
             // One that was paused before its start was met has to get it, too.
             let waits = matches!(subscription.state, SubscriptionState::Pending | SubscriptionState::Paused)
-                && !subscription.starts.contains_key(self.settings.name())
+                && subscription.awaits_start(self.settings.name())
                 && SystemTime::now().duration_since(subscription.created_at).unwrap_or_default() >= PENDING_MAX;
             if waits && let Err(error) = barrier::emit(client, subscription.opaque_id, &subscription.nonce).await {
-                warn!(error = &error as &dyn std::error::Error, "a pending subscription could not be started");
+                let (source, subscription) = (self.settings.name(), subscription.opaque_id);
+                let error = &error as &dyn std::error::Error;
+                warn!(source, %subscription, error, "a pending subscription could not be started");
             }
         }
     }
@@ -117,7 +117,7 @@ impl Upkeep<'_> {
     async fn measure(&mut self, client: &Client) {
         let Ok(Some(slot)) = SlotState::find(client, self.settings.slot()).await else { return };
         let source = self.settings.name().to_owned();
-        gauge!(MEMORY_BYTES).set((self.memory_bytes - self.memory.available_permits()) as f64);
+        gauge!(MEMORY_BYTES).set(self.memory.held() as f64);
         let current = slot.current_lsn.unwrap_or_default();
         let lag = current.bytes_since(self.facts.received());
         gauge!(REPLICATION_LAG_BYTES, "source" => source.clone()).set(lag as f64);

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::identity::Unpublishable;
 use crate::catalog::CatalogError;
-use crate::config::PostgresUrl;
+use crate::config::{PostgresUrl, Settings};
 use crate::model::Lsn;
 use crate::postgres::PostgresError;
 use crate::source::SourceError;
@@ -74,6 +74,23 @@ pub enum SetupError {
         /// How they do not fit.
         #[source]
         discord: Discord,
+    },
+    /// Of several sources this one failed.
+    #[error("source {name} could not be set up")]
+    OfSource {
+        /// The source.
+        name: String,
+        /// Why.
+        #[source]
+        error: Box<Self>,
+    },
+    /// Two sources stand still at transactions of the same position.
+    #[error("several sources stand still at a transaction of commit {commit_lsn}: {}", sources.join(", "))]
+    StuckAlike {
+        /// As asked for.
+        commit_lsn: Lsn,
+        /// The sources.
+        sources: Vec<String>,
     },
     /// Only what a daemon has found that the server cannot send is ever skipped.
     #[error("no source stands still at a transaction of commit {commit_lsn}")]
@@ -215,6 +232,7 @@ impl SetupError {
             Self::Catalog(error) => error.is_retryable(),
             Self::Source(error) => error.is_retryable(),
             Self::Connect { source: error, .. } => error.is_retryable(),
+            Self::OfSource { error, .. } => error.is_retryable(),
             Self::OpenTransactions | Self::NoTable { .. } => true,
             _ => false,
         }
@@ -227,6 +245,8 @@ impl SetupError {
             Self::Catalog(error) => return error.hint(),
             Self::Source(error) => return error.hint(),
             Self::Connect { source: error, .. } => return error.hint(),
+            Self::OfSource { error, .. } => return error.hint(),
+            Self::StuckAlike { .. } => "name one of them by --source".to_owned(),
             Self::MissingRight { grant, .. } => {
                 format!("run as the owner: {grant}; or let a DBA run what `webhookdb setup --sql` prints")
             }
@@ -251,6 +271,14 @@ impl SetupError {
             Self::NoTable { .. } => "it is published within seconds of its creation; try again then".to_owned(),
             Self::TableTaken { .. } => "remove one of the two integrations".to_owned(),
         })
+    }
+
+    /// Says which source it is about, where there are several.
+    pub(super) fn of_source(self, name: &str, settings: &Settings) -> Self {
+        match settings.sources() {
+            [_] => self,
+            _ => Self::OfSource { name: name.to_owned(), error: Box::new(self) },
+        }
     }
 
     /// Whether nothing was done for certain. A connection that broke leaves that open.

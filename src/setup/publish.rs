@@ -32,12 +32,13 @@ pub(super) struct Candidate<'a> {
 impl Publisher<'_> {
     /// Publishes the table, and returns what the operator should know. Whatever was done before is not done again.
     pub(super) async fn publish(&self, candidate: &Candidate<'_>) -> Result<Vec<Hazard>, SetupError> {
-        let Some(table) = table::table(self.source, candidate.oid).await? else { return Err(no_table(candidate)) };
+        let Some(table) = table::table(self.source, candidate.oid).await? else { return Err(self.no_table(candidate)) };
         let leaves = table::tables(self.source, &table.leaves).await?;
         let plan = self.plan(&table, &leaves).await?;
         let relation = self.relation(candidate, &table);
         // The router refuses a published table that it does not know: so the record comes first, and is committed.
-        let announced = relations::announce(self.catalog, &relation).await?;
+        let now = publication::log_end(self.source).await?;
+        let announced = relations::announce(self.catalog, &relation, now).await?;
         let done = self.alter(&table, &leaves, plan).await;
         if announced && done.as_ref().is_err_and(SetupError::is_refusal) {
             self.withdraw(candidate).await?;
@@ -46,7 +47,7 @@ impl Publisher<'_> {
         let publishing_xid = publication::next_xid(self.source).await?;
         if !relations::added(self.catalog, self.settings.name(), table.oid, publishing_xid).await? {
             // Another upkeep, at work on the same table, failed and withdrew the record, or has completed it.
-            relations::announce(self.catalog, &relation).await?;
+            relations::announce(self.catalog, &relation, now).await?;
             relations::added(self.catalog, self.settings.name(), table.oid, publishing_xid).await?;
         }
         Ok(hazards)
@@ -124,20 +125,20 @@ impl Publisher<'_> {
         Ok(plan)
     }
 
+    fn no_table(&self, candidate: &Candidate<'_>) -> SetupError {
+        let Integration { opaque_id, schema, table_name, .. } = candidate.integration;
+        SetupError::NoTable {
+            integration: opaque_id.clone(),
+            table: format!("{schema}.{table_name}"),
+            name: self.settings.name().to_owned(),
+        }
+    }
+
     fn no_publication(&self) -> SetupError {
         SetupError::PublicationMissing {
             name: self.settings.name().to_owned(),
             publication: self.settings.publication().to_owned(),
         }
-    }
-}
-
-fn no_table(candidate: &Candidate<'_>) -> SetupError {
-    let Integration { opaque_id, schema, table_name, source, .. } = candidate.integration;
-    SetupError::NoTable {
-        integration: opaque_id.clone(),
-        table: format!("{schema}.{table_name}"),
-        name: source.clone(),
     }
 }
 

@@ -7,8 +7,8 @@ use super::SetupError;
 use super::error::explain_right;
 use super::report::{Note, Report};
 use super::source_setup::SourceSetup;
-use crate::catalog::{CatalogError, made, migrations, own_tables};
-use crate::config::{CatalogSettings, PostgresUrl, Settings};
+use crate::catalog::{self, CatalogError, made, migrations, own_tables};
+use crate::config::{CatalogSettings, PostgresUrl, Settings, SourceSettings};
 use crate::postgres::{self, PostgresError};
 
 /// What `setup` calls itself in pg_stat_activity.
@@ -27,26 +27,28 @@ pub struct Accept {
     pub server: bool,
 }
 
-/// Prepares everything; what is there already is left as it is.
+/// Prepares the catalog and these sources; what is there already is left as it is. A source that fails holds up no other:
+/// returns why those failed that did.
 ///
 /// # Errors
-/// Where a database fails or refuses, and where going on would lose changes silently.
-pub async fn run(settings: &Settings, accept: Accept, report: Report<'_>) -> Result<(), SetupError> {
+/// Where the catalog's database fails or refuses.
+pub async fn run(
+    settings: &Settings,
+    sources: &[&SourceSettings],
+    accept: Accept,
+    report: Report<'_>,
+) -> Result<Vec<SetupError>, SetupError> {
     let mut catalog = connect(settings.catalog().url(), "the catalog").await?;
     lock(&catalog).await?;
     prepare_catalog(&mut catalog, settings.catalog(), report).await?;
-    let default_source = settings.sources().first().map_or("", |source| source.name());
-    for source in settings.sources() {
-        let setup = SourceSetup {
-            catalog: &catalog,
-            catalog_schema: settings.catalog().schema(),
-            default_source,
-            settings: source,
-            accept,
-        };
-        setup.run(report).await?;
+    let mut failed = Vec::new();
+    for source in sources {
+        let setup = SourceSetup { catalog: &catalog, all: settings, settings: source, accept };
+        failed.extend(setup.run(report).await.err().map(|error| error.of_source(source.name(), settings)));
     }
-    Ok(())
+    let snapshot = catalog::load(&catalog, settings.catalog().schema(), &settings.placement()).await?;
+    snapshot.misplaced.iter().for_each(|misplaced| report(Note::hazard(misplaced.to_string(), misplaced.hint())));
+    Ok(failed)
 }
 
 /// Connects, or says which database it was that could not be used.

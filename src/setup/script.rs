@@ -1,14 +1,30 @@
 //! `setup --sql`: the script for a DBA, with this config's names filled in.
 
-use crate::config::{ReplicaIdentity, Settings};
+use crate::config::{ReplicaIdentity, SourceSettings};
 
 /// The script as it stands in the repository, which psql runs.
 const SCRIPT: &str = include_str!("../../sql/setup-replication.sql");
 
-/// The script with the names of the config's first source, and these tables (`schema.name`, quoted as SQL wants it).
+/// The scripts for these sources, each with its tables (`schema.name`, quoted as SQL wants it). Where there are several, psql
+/// connects to the database of each in turn.
 #[must_use]
-pub fn fill_in(settings: &Settings, tables: &[String]) -> String {
-    let Some(source) = settings.sources().first() else { return SCRIPT.to_owned() };
+pub fn fill_in(sources: &[(&SourceSettings, Vec<String>)]) -> String {
+    let several = sources.len() > 1;
+    let scripts = sources.iter().map(|(source, tables)| {
+        let connect = if several { connect(source) } else { String::new() };
+        format!("{connect}{}", fill_in_one(source, tables))
+    });
+    scripts.collect::<Vec<_>>().join("\n")
+}
+
+/// As the role that psql runs as already: a DBA's.
+fn connect(source: &SourceSettings) -> String {
+    let [database, host, port] =
+        [&source.url().database, &source.url().host, &source.url().port.to_string()].map(|part| psql_literal(part));
+    format!("-- Source {}\n\\connect {database} - {host} {port}\n", source.name())
+}
+
+fn fill_in_one(source: &SourceSettings, tables: &[String]) -> String {
     let identity = match source.replica_identity() {
         ReplicaIdentity::Key => "key",
         ReplicaIdentity::Full => "full",

@@ -21,32 +21,48 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// How often it is looked whether the slot is free and the checkpoint has got there.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Skips the transaction of this commit in the source that stands still at it, and records the gap.
+/// Skips the transaction of this commit in the one of these sources that stands still at it, and records the gap.
 ///
 /// # Errors
-/// Where no source stands still there, something before it is not settled yet, the record and the server do not fit, or a
-/// database fails.
-pub async fn skip_transaction(settings: &Settings, commit_lsn: Lsn, report: Report<'_>) -> Result<(), SetupError> {
+/// Where none or several of them stand still there, something before it is not settled yet, the record and the server do not
+/// fit, or a database fails.
+pub async fn skip_transaction(
+    settings: &Settings,
+    sources: &[&SourceSettings],
+    commit_lsn: Lsn,
+    report: Report<'_>,
+) -> Result<(), SetupError> {
     let catalog = connect(settings.catalog().url(), "the catalog").await?;
     migrations::check(&catalog).await?;
     lock(&catalog).await?;
-    let mut others = Vec::new();
-    for source in settings.sources() {
+    let (mut stuck_here, mut passed, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for source in sources {
         let Some(record) = sources::find(&catalog, source.name()).await? else { continue };
         let skip = Skip { catalog: &catalog, settings: source, commit_lsn };
-        match record.stuck.clone() {
-            Some(stuck) if stuck.commit_lsn == commit_lsn => return skip.skip(&stuck, report).await,
+        match record.stuck {
+            Some(stuck) if stuck.commit_lsn == commit_lsn => stuck_here.push((skip, stuck)),
             Some(stuck) => others.push(stuck.commit_lsn),
             None if record.flush_lsn > commit_lsn
                 && sources::was_skipped(&catalog, source.name(), commit_lsn).await? =>
             {
-                report(Note::found(format!("the transaction of commit {commit_lsn} was skipped already")));
-                return skip.move_slot(&skip.connect().await?, report).await;
+                passed.push(skip);
             }
             None => {}
         }
     }
-    Err(SetupError::NotStuck { commit_lsn, others })
+    match (stuck_here.as_slice(), passed.as_slice()) {
+        ([(skip, stuck)], _) => skip.skip(stuck, report).await,
+        ([], [skip]) => {
+            report(Note::found(format!("the transaction of commit {commit_lsn} was skipped already")));
+            skip.move_slot(&skip.connect().await?, report).await
+        }
+        ([], []) => Err(SetupError::NotStuck { commit_lsn, others }),
+        _ => {
+            let several = stuck_here.iter().map(|(skip, _)| skip).chain(&passed);
+            let sources = several.map(|skip| skip.settings.name().to_owned()).collect();
+            Err(SetupError::StuckAlike { commit_lsn, sources })
+        }
+    }
 }
 
 struct Skip<'a> {

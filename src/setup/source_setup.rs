@@ -13,7 +13,7 @@ use super::upkeep::{self, UpkeepNote};
 use super::{checks, slot};
 use crate::catalog::sources::{self, Beginning};
 use crate::catalog::{self, Relation, RelationState, made, relations};
-use crate::config::SourceSettings;
+use crate::config::{Settings, SourceSettings};
 use crate::source::publication::{self, PublicationState};
 use crate::source::table::{self, Table};
 use crate::source::{ReplicationConnection, ServerFacts, SlotState, SystemIdentity};
@@ -24,8 +24,7 @@ const COMPLETE_WITHIN: Duration = Duration::from_secs(10);
 /// One source, and what it is set up for.
 pub(super) struct SourceSetup<'a> {
     pub(super) catalog: &'a Client,
-    pub(super) catalog_schema: &'a str,
-    pub(super) default_source: &'a str,
+    pub(super) all: &'a Settings,
     pub(super) settings: &'a SourceSettings,
     pub(super) accept: Accept,
 }
@@ -38,6 +37,7 @@ impl SourceSetup<'_> {
         let slot = SlotState::find(&source, self.settings.slot()).await?;
         let hazards = checks::check(&facts, slot.as_ref())?;
         let system = self.identify().await?;
+        self.refuse_same_database(&system, &facts.database).await?;
         report(Note::found(format!(
             "source {}: Postgres {}, database {}",
             self.settings.name(),
@@ -60,6 +60,21 @@ impl SourceSetup<'_> {
     /// Also proves that the role may replicate and that nothing in between prevents it.
     async fn identify(&self) -> Result<SystemIdentity, SetupError> {
         Ok(ReplicationConnection::connect(self.settings.url()).await?.identify_system().await?)
+    }
+
+    /// The config tells two sources of one database apart where their URLs differ, as an address and a name do; but their
+    /// notifications would have the same ids.
+    async fn refuse_same_database(&self, system: &SystemIdentity, database: &str) -> Result<(), SetupError> {
+        let name = self.settings.name();
+        let same = sources::of_cluster(self.catalog, system.system_identifier, name).await?;
+        let mut others = same.iter().filter_map(|other| self.all.source(other));
+        match others.find(|other| other.url().database == database) {
+            Some(other) => Err(SetupError::Server {
+                problem: format!("the database of source {name} is that of source {} already", other.name()),
+                remedy: "take one of the two out of the config".to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// What does not fit and is accepted; what is not accepted is an error.
@@ -137,7 +152,7 @@ impl SourceSetup<'_> {
             // The OIDs of another server say nothing about the tables of this one.
             relations::forget_all(self.catalog, self.settings.name()).await?;
         }
-        let mut snapshot = catalog::load(self.catalog, self.catalog_schema, self.default_source).await?;
+        let mut snapshot = catalog::load(self.catalog, self.all.catalog().schema(), &self.all.placement()).await?;
         if discord.is_some() {
             // What is recorded of the publication is about to be replaced.
             snapshot.sources.retain(|source| source.name != self.settings.name());

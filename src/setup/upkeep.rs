@@ -203,7 +203,7 @@ impl<'a> Upkeep<'a> {
             self.snapshot.relations.iter().filter(|relation| relation.source == name && relation.state.is_live());
         let mut by_integration: HashMap<&str, &Relation> =
             live.filter_map(|relation| Some((relation.integration.as_deref()?, relation))).collect();
-        let ours = self.snapshot.integrations.iter().filter(|integration| integration.source == name);
+        let ours = self.snapshot.integrations.iter().filter(|integration| integration.source.as_deref() == Some(name));
         let mut subjects: Vec<Subject<'a>> = ours
             .map(|integration| Subject::Integration(integration, by_integration.remove(integration.opaque_id.as_str())))
             .collect();

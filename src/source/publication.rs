@@ -6,10 +6,12 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::PgLsn;
 
 use postgres_protocol::escape::escape_identifier as identifier;
 
 use super::table::Table;
+use crate::model::Lsn;
 use crate::postgres::PostgresError;
 
 /// A statement that waits for a lock holds up everybody who comes after it: so it gives up soon, and tries again.
@@ -182,6 +184,15 @@ pub(crate) fn qualified(schema: &str, name: &str) -> String {
 pub async fn next_xid(client: &Client) -> Result<i64, PostgresError> {
     let statement = "SELECT pg_catalog.pg_current_xact_id()::text::bigint";
     Ok(client.query_one(statement, &[]).await?.try_get(0)?)
+}
+
+/// Where the log ends: whatever is committed from now on is committed at or after it.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn log_end(client: &Client) -> Result<Lsn, PostgresError> {
+    let row = client.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()", &[]).await?;
+    Ok(Lsn::new(row.try_get::<_, PgLsn>(0)?.into()))
 }
 
 /// The oldest transaction that is still open: all below it have ended.

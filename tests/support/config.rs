@@ -39,6 +39,26 @@ impl Config {
         self
     }
 
+    /// A further source of this name, in this database; its slot is named after it.
+    pub(crate) fn add_source(mut self, name: &str, database: &TestDatabase) -> Self {
+        let of = [("name", name.to_owned()), ("url", database.url()), ("slot", database.name().to_owned())];
+        let source = Table::from_iter(of.map(|(key, value)| (key.to_owned(), value.into())));
+        self.sources().push(source.into());
+        self
+    }
+
+    /// Sets a key of the source of this name.
+    pub(crate) fn set_of(mut self, name: &str, key: &str, value: impl Into<Value>) -> Self {
+        let mut sources = self.sources().iter_mut().filter_map(Value::as_table_mut);
+        let source = sources.find(|source| source["name"].as_str() == Some(name)).expect("a source of this name");
+        source.insert(key.to_owned(), value.into());
+        self
+    }
+
+    fn sources(&mut self) -> &mut Vec<Value> {
+        self.root["source"].as_array_mut().expect("sources")
+    }
+
     /// Takes `SECTION.KEY` out.
     pub(crate) fn unset(mut self, path: &str) -> Self {
         let (section, key) = path.split_once('.').expect("SECTION.KEY");

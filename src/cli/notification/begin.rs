@@ -1,6 +1,7 @@
 //! How a subscription begins, the first time and whenever it is enabled again: its tables are published, and its start is
 //! marked in the log.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -8,7 +9,7 @@ use tokio_postgres::Client;
 use super::super::context::{Context, connect_source};
 use super::super::failure::Advice;
 use super::super::output::warn;
-use crate::catalog::{CatalogError, Integration, Organization, Snapshot};
+use crate::catalog::{CatalogError, Integration, Misplaced, Organization, Snapshot};
 use crate::config::SourceSettings;
 use crate::model::Scope;
 use crate::postgres::PostgresError;
@@ -46,20 +47,24 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Where its tables are, or will be: an organization's may come to be in any source. Each is set up.
+    /// Where its tables are, or will be: an organization's may come to be in any source that claims it. Each is set up.
     pub(super) fn sources<'s>(
         &self,
         context: &Context<'s>,
         snapshot: &Snapshot,
     ) -> anyhow::Result<Vec<&'s SourceSettings>> {
+        let placement = context.settings.placement();
+        let mut names: HashSet<&str> = HashSet::new();
+        if let Self::Organization(organization) = self {
+            names.extend(placement.claimants(&organization.key));
+        }
+        for integration in snapshot.integrations.iter().filter(|integration| self.includes(integration)) {
+            names.insert(source_of_integration(context, snapshot, integration)?);
+        }
         let all = context.settings.sources().iter();
-        let sources: Vec<&SourceSettings> = match self {
-            Self::Organization(_) => all.collect(),
-            Self::Integration(integration) => all.filter(|source| source.name() == integration.source).collect(),
-        };
-        if let (Self::Integration(integration), []) = (self, sources.as_slice()) {
-            let what = format!("the config has no source {}, where the integration's table is", integration.source);
-            return Err(Advice::new(what, "add it to the config").into());
+        let sources: Vec<&SourceSettings> = all.filter(|source| names.contains(source.name())).collect();
+        if let (Self::Organization(organization), []) = (self, sources.as_slice()) {
+            return Err(misplaced(snapshot, &organization.key).into());
         }
         if let Some(source) = sources.iter().find(|source| snapshot.source(source.name()).is_none()) {
             return Err(SetupError::NotSetUp(source.name().to_owned()).into());
@@ -67,14 +72,38 @@ impl<'a> Subject<'a> {
         Ok(sources)
     }
 
-    fn covers(&self, opaque_id: &str, snapshot: &Snapshot) -> bool {
+    fn includes(&self, integration: &Integration) -> bool {
         match self {
-            Self::Integration(integration) => integration.opaque_id == opaque_id,
-            Self::Organization(organization) => {
-                snapshot.integration(opaque_id).is_some_and(|integration| integration.organization == organization.key)
-            }
+            Self::Integration(own) => own.opaque_id == integration.opaque_id,
+            Self::Organization(organization) => organization.key == integration.organization,
         }
     }
+
+    fn covers(&self, opaque_id: &str, snapshot: &Snapshot) -> bool {
+        snapshot.integration(opaque_id).is_some_and(|integration| self.includes(integration))
+    }
+}
+
+/// The config's source of an integration.
+fn source_of_integration<'a>(
+    context: &Context<'_>,
+    snapshot: &Snapshot,
+    integration: &'a Integration,
+) -> Result<&'a str, Advice> {
+    let Some(source) = &integration.source else { return Err(misplaced(snapshot, &integration.organization)) };
+    match context.settings.source(source) {
+        Some(_) => Ok(source),
+        None => {
+            let (integration, source_name) = (integration.opaque_id.clone(), source.clone());
+            Err(Advice::from(&Misplaced::UnknownSource { integration, source_name }))
+        }
+    }
+}
+
+/// Why the tables of an organization are nowhere.
+fn misplaced(snapshot: &Snapshot, organization: &str) -> Advice {
+    let nowhere = Misplaced::Nowhere { organization: organization.to_owned() };
+    Advice::from(snapshot.misplaced.iter().find(|one| one.organization() == Some(organization)).unwrap_or(&nowhere))
 }
 
 /// Makes sure that the tables are published in each source; returns a session in each, to mark the start by.

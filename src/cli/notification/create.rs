@@ -56,6 +56,7 @@ pub(super) async fn run(context: &Context<'_>, args: CreateArgs) -> anyhow::Resu
         url,
         secret: secret.text().clone(),
         nonce: subscriptions::random_nonce(),
+        sources: sources.iter().map(|source| source.name().to_owned()).collect(),
     };
     subscribe(context, &subject, &sources, &new).await?;
     match subject {

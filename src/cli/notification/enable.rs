@@ -56,7 +56,9 @@ async fn restart(context: &Context<'_>, subscription: &SubscriptionDetails) -> a
     let sources = subject.sources(context, &snapshot)?;
     let clients = begin::publish(context, &subject, &sources).await?;
     let (id, nonce) = (subscription.opaque_id, subscriptions::random_nonce());
-    let revision = lifecycle::enable(&context.catalog, id, &nonce).await?.ok_or_else(|| changed_meanwhile(id))?;
+    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+    let revision = lifecycle::enable(&context.catalog, id, &nonce, &names).await?;
+    let revision = revision.ok_or_else(|| changed_meanwhile(id))?;
     for client in &clients {
         if let Err(error) = barrier::emit(client, id, &nonce).await {
             let because = subscription.halted_because.as_deref();

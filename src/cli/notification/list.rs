@@ -30,8 +30,11 @@ fn item(subscription: &Subscription) -> Item {
     let id = subscription.opaque_id.to_string();
     let (associated_type, associated_id) = associated(&subscription.scope);
     let status = subscription.state.as_str();
-    let starts: serde_json::Map<_, _> =
-        subscription.starts.iter().map(|(source, lsn)| (source.clone(), lsn.to_string().into())).collect();
+    let starts: serde_json::Map<_, _> = subscription
+        .starts
+        .iter()
+        .map(|(source, lsn)| (source.clone(), lsn.map(|lsn| lsn.to_string()).into()))
+        .collect();
     Item {
         cells: vec![
             id.clone(),

@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context<'_>, args: ShowArgs) -> anyhow::Result
 fn fields(subscription: &SubscriptionDetails) -> Vec<(&'static str, String)> {
     let (associated_type, associated_id) = associated(&subscription.scope);
     let or_dash = |time: Option<SystemTime>| time.map_or_else(|| "-".to_owned(), rfc3339);
-    let starts: Vec<String> = subscription.starts.iter().map(|(source, lsn)| format!("{source} at {lsn}")).collect();
+    let starts: Vec<String> = subscription.starts.iter().map(start).collect();
     let mut fields = vec![
         ("ID", subscription.opaque_id.to_string()),
         ("URL", subscription.url.clone()),
@@ -71,6 +71,10 @@ fn fields(subscription: &SubscriptionDetails) -> Vec<(&'static str, String)> {
         ("FAILING SINCE", or_dash(subscription.failing_since)),
     ]);
     fields
+}
+
+fn start((source, lsn): (&String, &Option<String>)) -> String {
+    lsn.as_ref().map_or_else(|| format!("{source} pending"), |lsn| format!("{source} at {lsn}"))
 }
 
 fn json(subscription: &SubscriptionDetails, errors: &[LastError]) -> Value {

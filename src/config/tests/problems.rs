@@ -27,7 +27,8 @@ pub(super) const WRONG_VALUES: &[(&str, &str, &str, &str)] = &[
         "expected 1 to 63",
     ),
     ("[[source]]", "publication = \"a\\nb\"", "publication", "expected the name of a publication"),
-    ("[[source]]", "organizations = ['acme']", "organizations", "not yet supported"),
+    ("[[source]]", "organizations = ['']", "organizations", "expected keys of organizations, each once, found \"\""),
+    ("[[source]]", "organizations = ['a', 'b', 'a']", "organizations", "each once, found \"a\""),
     ("[[source]]", "organizations = 'acme'", "organizations", "expected an array of strings, found a string"),
     ("[[source]]", "organizations = [1]", "organizations", "expected an array of strings, found an integer"),
     ("[[source]]", "publish = 'schema'", "publish", "not yet supported"),
@@ -120,13 +121,17 @@ fn sections_in_a_wrong_place_or_form_are_said() {
 }
 
 #[test]
-fn more_than_one_source_is_not_yet_supported_and_duplicates_are_said() {
-    let text = format!("{MINIMAL}[[source]]\nname = 'a'\n[[source]]\nname = 'a'\nslot = 'other'\n");
-    let named = "the name \"a\" is already that of the source at line 3";
-    assert_problems(&text, &[(5, "[[source]]", "more than one source is not yet supported"), (5, "[[source]]", named)]);
-    let text = format!("{MINIMAL}[[source]]\nname = 'a'\n[[source]]\nname = 'b'\n");
-    let slot = "the slot \"webhookdb_notifications\" already serves the source at line 3";
-    assert_problems(&text, &[(5, "[[source]]", "more than one source is not yet supported"), (5, "[[source]]", slot)]);
+fn sources_that_are_not_apart_are_said_all_at_once() {
+    let source = |name: &str, more: &str| format!("[[source]]\nname = '{name}'\n{more}\n");
+    let text = [MINIMAL.to_owned(), source("a", ""), source("b", ""), source("a", "url = 'postgres://h/d'")].concat();
+    assert_problems(
+        &text,
+        &[
+            (6, "[[source]]", "the slot \"webhookdb_notifications\" already serves the source at line 3"),
+            (6, "[[source]]", "its database is already that of the source at line 3"),
+            (9, "[[source]]", "the name \"a\" is already that of the source at line 3"),
+        ],
+    );
 }
 
 #[test]
@@ -140,6 +145,7 @@ shema = "public"
 slot = "Not A Slot"
 organizations = [
     "acme",
+    "",
 ]
 publish = "schema"
 
@@ -171,17 +177,17 @@ level = "${LEVEL}"
             (3, "[catalog] url", "sslmode=allow is not supported"),
             (4, "[catalog] shema", "did you mean schema?"),
             (7, "[[source]] slot", "found \"Not A Slot\""),
-            (9, "[[source]] organizations", "not yet supported"),
-            (11, "[[source]] publish", "not yet supported"),
-            (14, "[delivery] timeout", "found \"10 parsecs\""),
-            (15, "[delivery] max_attempts", "found 0"),
-            (16, "[delivery] memory", "found \"64 elephants\""),
-            (19, "[delivery] allow_networks", "found \"nonsense\""),
-            (20, "[delivery] allow_networks", "found an integer"),
-            (23, "[delivery] retry_cap", "expected at least retry_base (\"2h\"), found \"1h\""),
-            (26, "[http] listen", "found an integer"),
-            (28, "[metrics]", "unknown section"),
-            (32, "[log] level", "LEVEL is not set"),
+            (10, "[[source]] organizations", "each once"),
+            (12, "[[source]] publish", "not yet supported"),
+            (15, "[delivery] timeout", "found \"10 parsecs\""),
+            (16, "[delivery] max_attempts", "found 0"),
+            (17, "[delivery] memory", "found \"64 elephants\""),
+            (20, "[delivery] allow_networks", "found \"nonsense\""),
+            (21, "[delivery] allow_networks", "found an integer"),
+            (24, "[delivery] retry_cap", "expected at least retry_base (\"2h\"), found \"1h\""),
+            (27, "[http] listen", "found an integer"),
+            (29, "[metrics]", "unknown section"),
+            (33, "[log] level", "LEVEL is not set"),
         ],
     );
 }

@@ -64,8 +64,14 @@ impl SourceTask {
         };
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "why could not be recorded"),
-            Err(_) => warn!("why could not be recorded in time"),
+            Ok(Err(error)) => {
+                warn!(
+                    source = self.context.name(),
+                    error = &error as &dyn std::error::Error,
+                    "why could not be recorded"
+                );
+            }
+            Err(_) => warn!(source = self.context.name(), "why could not be recorded in time"),
         }
     }
 
@@ -106,7 +112,8 @@ impl SourceTask {
         match outcome {
             Ok(Ok(passed)) => passed,
             Ok(Err(error)) => {
-                warn!(error = &error as &dyn std::error::Error, "the slot was not moved past the skipped transaction");
+                let error = &error as &dyn std::error::Error;
+                warn!(source = settings.name(), error, "the slot was not moved past the skipped transaction");
                 false
             }
             Err(_) => false,
