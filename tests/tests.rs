@@ -18,6 +18,7 @@ mod interoperability;
 mod isolation;
 mod lifecycle;
 mod outcomes;
+mod own_types;
 mod recovery;
 mod replication;
 mod retries;

@@ -24,7 +24,7 @@ use crate::deliver::{Arrival, Lane};
 use crate::model::{Body, Event, EventId, Lsn, Operation, Position, Subscription};
 use crate::route::{Change, KeyColumns, Origin, RoutedTable};
 use crate::source::barrier;
-use crate::source::table::relation_keys;
+use crate::source::table::{RelationKeys, relation_keys};
 use crate::source::{Frame, ReplicationStream, Sentinel, SourceError, TimelineHistory};
 
 /// A notification that is opened and not yet in its lane.
@@ -109,6 +109,8 @@ pub(super) struct Intake<'a> {
     known: CancellationToken,
     types: Types,
     relations: HashMap<u32, Relation>,
+    /// What the database last said of each table's keys: by now it may be gone.
+    keys: HashMap<u32, KeyColumns>,
     tables: HashMap<u32, Table>,
     transaction: Option<Transaction>,
     counters: Counters,
@@ -140,6 +142,7 @@ impl<'a> Intake<'a> {
             known,
             types: Types::new(),
             relations: HashMap::new(),
+            keys: HashMap::new(),
             tables: HashMap::new(),
             transaction: None,
             counters: Counters::new(source_name),
@@ -391,14 +394,12 @@ impl<'a> Intake<'a> {
         self.types.forget_passing(&relation);
         learn_types(&mut self.types, &relation, xid, &client).await?;
         let only_for = self.types.are_passing(&relation).then_some(xid);
-        let keys = relation_keys(&client, relation_oid).await.map_err(SourceError::from)?;
-        let keys = keys.map(|keys| KeyColumns {
-            columns: keys.columns,
-            primary_key: keys.primary_key,
-            remote_key: keys.remote_key,
-        });
+        if let Some(keys) = relation_keys(&client, relation_oid).await.map_err(SourceError::from)? {
+            let RelationKeys { columns, primary_key, remote_key, .. } = keys;
+            self.keys.insert(relation_oid, KeyColumns { columns, primary_key, remote_key });
+        }
         let shape = Shape::new(relation, &self.types);
-        let routed = RoutedTable::new(shape, &route.integration, keys.as_ref());
+        let routed = RoutedTable::new(shape, &route.integration, self.keys.get(&relation_oid));
         self.tables.insert(relation_oid, Table { routed, integration: route.integration.clone(), only_for });
         Ok(())
     }

@@ -75,13 +75,19 @@ impl RoutedTable {
     }
 }
 
-/// Where these columns stand in the stream's tuples. The live catalog may be ahead of the stream: as long as no column was
-/// added or dropped since, the order tells, whatever the columns are called now; else the names do.
+/// Where these columns stand in the stream's tuples. The live catalog may be ahead of the stream: a column that it calls by
+/// another name is told by its place, where it stands there in place of one that is not known by its name any more.
 fn indexes(shape: &Shape, live: &KeyColumns, numbers: &[i16]) -> Option<Vec<usize>> {
-    let same_columns = live.columns.len() == shape.relation().columns.len();
+    let columns = &shape.relation().columns;
     let index = |number: &i16| {
         let at = live.columns.iter().position(|(column, _)| column == number)?;
-        if same_columns { Some(at) } else { shape.column_index(&live.columns.get(at)?.1) }
+        let by_name = shape.column_index(&live.columns.get(at)?.1);
+        let was_renamed = || {
+            let before = columns.get(at).filter(|_| columns.len() == live.columns.len())?;
+            let gone = live.columns.iter().all(|(_, name)| *name != before.name);
+            gone.then_some(at)
+        };
+        by_name.or_else(was_renamed)
     };
     numbers.iter().map(index).collect()
 }
