@@ -13,6 +13,7 @@ mod demo;
 mod exact_start;
 mod faults;
 mod harness;
+mod identities;
 mod idle_cost;
 mod interoperability;
 mod isolation;

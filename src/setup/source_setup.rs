@@ -6,7 +6,9 @@ use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::assess::{self, Found};
+use super::deletes::delete_hazards;
 use super::error::{Discord, SetupError, explain_right};
+use super::identity::Hazard;
 use super::report::{Note, Report};
 use super::run::{Accept, connect};
 use super::upkeep::{self, UpkeepNote};
@@ -145,6 +147,7 @@ impl SourceSetup<'_> {
         let notes = upkeep::publish_missing(self.catalog, source, self.settings, &snapshot).await?;
         notes.iter().for_each(|note| report(note.into()));
         self.published_tables(source, report).await?;
+        self.deletes(source, &notes, report).await?;
         let open = upkeep::wait_until_complete(self.catalog, source, self.settings, COMPLETE_WITHIN).await?;
         for table in open {
             report(Note::hazard(
@@ -173,6 +176,17 @@ impl SourceSetup<'_> {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Warns of tables whose deletes are hard to make sense of, where their publication did not do so just now.
+    async fn deletes(&self, source: &Client, told: &[UpkeepNote], report: Report<'_>) -> Result<(), SetupError> {
+        let oids = relations::of_integrations(self.catalog, self.settings.name()).await?;
+        let is_told = |hazard: &Hazard| {
+            told.iter().any(|note| matches!(note, UpkeepNote::Hazard(told) if told == hazard))
+        };
+        let hazards = delete_hazards(source, &oids).await?;
+        hazards.into_iter().filter(|hazard| !is_told(hazard)).for_each(|hazard| report(Note::Hazard(hazard)));
         Ok(())
     }
 
