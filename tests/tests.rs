@@ -24,6 +24,7 @@ mod recovery;
 mod replication;
 mod retries;
 mod setup;
+mod shapes;
 mod skip;
 mod startup_errors;
 mod staying_connected;
