@@ -18,6 +18,7 @@ mod idle_cost;
 mod interoperability;
 mod isolation;
 mod lifecycle;
+mod odd_tables;
 mod outcomes;
 mod own_types;
 mod recovery;
