@@ -29,7 +29,7 @@ const ODD_COLUMNS: [&str; 14] = [
     "xmin_",
     "$1; DROP TABLE x --",
     "{a,b}",
-    "sixty-three bytes: 4567890123456789012345678901234567890123456789",
+    "sixty-three bytes: 45678901234567890123456789012345678901234567",
 ];
 
 fn quoted(name: &str) -> String {
