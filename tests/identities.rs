@@ -23,8 +23,24 @@ const LARGE: Table = Table {
 
 /// The columns of [`LARGE`] that an UPDATE leaves alone, in their order.
 const LARGE_COLUMNS: [&str; 18] = [
-    "text", "varchar", "json", "jsonb", "bytea", "hstore", "xml", "bits", "vector", "pair", "texts", "integers",
-    "numbers", "moments", "documents", "pairs", "hstores", "ranges",
+    "text",
+    "varchar",
+    "json",
+    "jsonb",
+    "bytea",
+    "hstore",
+    "xml",
+    "bits",
+    "vector",
+    "pair",
+    "texts",
+    "integers",
+    "numbers",
+    "moments",
+    "documents",
+    "pairs",
+    "hstores",
+    "ranges",
 ];
 
 /// A row in which each value is some 10 KB that do not compress, so that it is stored out of line.
@@ -134,7 +150,11 @@ async fn a_delete_names_its_external_id_unless_the_identity_is_the_primary_key()
         site.database.execute("DELETE FROM plain_v1_0000").await;
         let delete = &in_order(receiver.wait_for(2).await)[1];
         assert_eq!(delete["external_id_column"], "remote_id");
-        assert_eq!((&delete["external_id"], &delete["old"], &delete["row"]), (&external_id, &old, &Value::Null), "{policy}");
+        assert_eq!(
+            (&delete["external_id"], &delete["old"], &delete["row"]),
+            (&external_id, &old, &Value::Null),
+            "{policy}"
+        );
     }
 }
 
@@ -184,7 +204,8 @@ async fn warnings(site: &Site) -> (String, String) {
 async fn setup_and_status_warn_of_tables_whose_deletes_do_not_name_their_external_id() {
     let (site, _receiver) = Site::watching("delete_warnings", "keep", &PLAIN).await;
     identity(&site, &CHARGES, "FULL").await;
-    let remedy = "ALTER TABLE ONLY \"public\".\"plain_v1_0000\" REPLICA IDENTITY USING INDEX \"plain_v1_0000_remote_id_key\"";
+    let remedy =
+        "ALTER TABLE ONLY \"public\".\"plain_v1_0000\" REPLICA IDENTITY USING INDEX \"plain_v1_0000_remote_id_key\"";
     let warning = "a DELETE in table public.plain_v1_0000 does not name the row's external id";
     let (setup, status) = warnings(&site).await;
     for said in [&setup, &status] {

@@ -60,7 +60,11 @@ async fn odd_names_of_schema_table_columns_slot_and_publication_come_through_who
     let _daemon = site.serve().await;
     let values: Vec<String> = (0..ODD_COLUMNS.len()).map(|n| format!("'value {n}'")).collect();
     let names: Vec<String> = ODD_COLUMNS.iter().map(|name| quoted(name)).collect();
-    let insert = format!("INSERT INTO {ODD_TABLE} (\"Remote \"\"Id\"\"\", {}) VALUES ('r1', {})", names.join(", "), values.join(", "));
+    let insert = format!(
+        "INSERT INTO {ODD_TABLE} (\"Remote \"\"Id\"\"\", {}) VALUES ('r1', {})",
+        names.join(", "),
+        values.join(", ")
+    );
     site.database.execute(&insert).await;
     site.database.execute(&format!("UPDATE {ODD_TABLE} SET {} = 'upper', {} = NULL", quoted("ID"), quoted("id"))).await;
     site.database.execute(&format!("DELETE FROM {ODD_TABLE}")).await;
@@ -76,7 +80,8 @@ async fn odd_names_of_schema_table_columns_slot_and_publication_come_through_who
 async fn a_table_of_1600_columns_comes_through_whole() {
     let site = Site::new("wide").await;
     let columns: String = (3..=1_600).map(|n| format!(", c{n} smallint")).collect();
-    let create = format!("CREATE TABLE wide_v1_0000 (pk bigserial PRIMARY KEY, remote_id text UNIQUE NOT NULL{columns})");
+    let create =
+        format!("CREATE TABLE wide_v1_0000 (pk bigserial PRIMARY KEY, remote_id text UNIQUE NOT NULL{columns})");
     site.database.execute(&create).await;
     let table = Table { service: "wide_v1", name: "wide_v1_0000", remote_key: "remote_id", create: "" };
     site.integrate(&table).await;
@@ -137,7 +142,9 @@ async fn ten_thousand_transactions_of_one_row_each_arrive_each_by_itself() {
     let all = |requests: &[std::sync::Arc<crate::support::Received>]| requests.len() >= TRANSACTIONS;
     let requests = receiver.wait_within(within, "all rows", all).await;
     let bodies: Vec<Value> = requests.iter().map(|request| request.json()).collect();
-    let different = |pointer: &str| bodies.iter().filter_map(|body| body.pointer(pointer)).map(Value::to_string).collect::<HashSet<_>>();
+    let different = |pointer: &str| {
+        bodies.iter().filter_map(|body| body.pointer(pointer)).map(Value::to_string).collect::<HashSet<_>>()
+    };
     for pointer in ["/id", "/external_id", "/source/lsn", "/source/xid"] {
         assert_eq!(different(pointer).len(), TRANSACTIONS, "{pointer}");
     }

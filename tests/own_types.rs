@@ -90,7 +90,9 @@ async fn a_type_made_and_used_in_one_transaction_is_known() {
 async fn a_type_that_is_gone_is_sent_as_its_text_and_counted() {
     let (site, receiver) = site("gone").await;
     insert(&site, "a", "(1, 'eur')::payment").await;
-    site.database.execute("ALTER TABLE payment_v1_0000 DROP COLUMN paid, DROP COLUMN all_paid; DROP TYPE payment").await;
+    site.database
+        .execute("ALTER TABLE payment_v1_0000 DROP COLUMN paid, DROP COLUMN all_paid; DROP TYPE payment")
+        .await;
     let daemon = site.serve().await;
     let row = &receiver.wait_for(1).await[0].json()["row"];
     assert_eq!((&row["paid"], &row["all_paid"]), (&json!("(1,eur)"), &json!("{\"(1,eur)\",NULL}")));
@@ -145,5 +147,7 @@ async fn a_cast_of_somebody_with_fewer_rights_is_not_called() {
     insert_vectors(&site, &["[1]"]).await;
     assert_eq!(receiver.wait_for(1).await[0].json()["row"]["vec"], "[1]");
     assert_eq!(daemon.metric("values_sent_as_text_total", &[("type", "vec")]).await, 1.0);
-    site.database.execute(&format!("DROP TABLE payment_v1_0000; DROP OWNED BY {stranger} CASCADE; DROP ROLE {stranger}")).await;
+    site.database
+        .execute(&format!("DROP TABLE payment_v1_0000; DROP OWNED BY {stranger} CASCADE; DROP ROLE {stranger}"))
+        .await;
 }

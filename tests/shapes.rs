@@ -284,3 +284,45 @@ async fn with_a_column_list_the_rest_of_the_row_is_as_it_is() {
     let expected = [(&first, &json!("r1")), (&second, &json!("r2")), (&Value::Null, &json!("r2"))];
     assert_eq!(rows, expected);
 }
+
+#[tokio::test]
+async fn stored_generated_columns_are_in_the_row_where_postgres_publishes_them_and_break_no_update() {
+    let (site, receiver) = Site::watching("generated", "full", &SHAPE).await;
+    let can_publish = is_at_least(&site, 18).await;
+    if can_publish {
+        // As it is made by whoever knows nothing of them, or by an earlier version of Postgres.
+        let publication = "ALTER PUBLICATION webhookdb_notifications SET (publish_generated_columns = none)";
+        site.database.execute(publication).await;
+        let said = site.webhookdb.run(&["setup"]).await.ok();
+        assert!(said.contains("holds stored generated columns"), "{said}");
+    }
+    site.database.execute("ALTER TABLE shape_v1_0000 ADD COLUMN g integer GENERATED ALWAYS AS (a * 2) STORED").await;
+    let _daemon = site.serve().await;
+    site.database.execute("INSERT INTO shape_v1_0000 (remote_id, a) VALUES ('r1', 1)").await;
+    site.database.execute("UPDATE shape_v1_0000 SET a = 2").await;
+    site.database.execute("DELETE FROM shape_v1_0000").await;
+    let bodies = in_order(receiver.wait_for(3).await);
+    let generated = [&bodies[0]["row"]["g"], &bodies[1]["old"]["g"], &bodies[1]["row"]["g"], &bodies[2]["old"]["g"]];
+    let expected = if can_publish { [json!(2), json!(2), json!(4), json!(4)] } else { [const { Value::Null }; 4] };
+    assert_eq!(generated, expected.each_ref());
+    assert!(bodies[0]["row"].as_object().is_some_and(|row| row.contains_key("g") == can_publish), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn a_table_with_virtual_generated_columns_can_still_be_updated() {
+    let (site, receiver) = Site::watching("virtual", "full", &SHAPE).await;
+    if !is_at_least(&site, 18).await {
+        return;
+    }
+    let create = "DROP TABLE shape_v1_0000;
+                  CREATE TABLE shape_v1_0000 (pk bigserial PRIMARY KEY, remote_id text UNIQUE NOT NULL, a integer,
+                      v integer GENERATED ALWAYS AS (a * 2) VIRTUAL)";
+    site.database.execute(create).await;
+    site.webhookdb.run(&["setup"]).await.ok();
+    let _daemon = site.serve().await;
+    site.database.execute("INSERT INTO shape_v1_0000 (remote_id, a) VALUES ('r1', 1)").await;
+    site.database.execute("UPDATE shape_v1_0000 SET a = 2; DELETE FROM shape_v1_0000").await;
+    let bodies = in_order(receiver.wait_for(3).await);
+    assert_eq!(bodies[1]["row"], json!({"pk": 1, "remote_id": "r1", "a": 2}));
+    assert_eq!(bodies[2]["external_id"], "r1");
+}

@@ -92,7 +92,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn written(text: &str, fields: usize) -> Option<Value> {
-        let members: Vec<Member> = ('a'..).take(fields).map(|name| Member::new(&name.to_string(), Kind::Text)).collect();
+        let members: Vec<Member> =
+            ('a'..).take(fields).map(|name| Member::new(&name.to_string(), Kind::Text)).collect();
         let mut out = Vec::new();
         let _ = write_composite(text.as_bytes(), &members, &mut Casts::default(), &mut out).ok()?;
         Some(serde_json::from_slice(&out).unwrap())
@@ -116,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_is_no_composite_of_so_many_fields_is_refused() {
-        let texts = ["", "(", "a,b", "(a)", "(a,b", "(a,b,c)", "(a,b)c", "(\"a,b)", "(a,\"b\"c)", "(a(,b)", "(a,\"\\", "()"];
+        let texts =
+            ["", "(", "a,b", "(a)", "(a,b", "(a,b,c)", "(a,b)c", "(\"a,b)", "(a,\"b\"c)", "(a(,b)", "(a,\"\\", "()"];
         for text in texts {
             assert_eq!(written(text, 2), None, "{text}");
         }

@@ -111,13 +111,7 @@ impl Shape {
     /// The columns of a key tuple are told by their values and not by the relation's flags: an identity's columns are
     /// never NULL, all others always are, and a partition's identity may differ from that of the root, whose flags
     /// RELATION bears.
-    pub fn encode_old(
-        &self,
-        old: &[Datum<'_>],
-        kind: OldKind,
-        casts: &mut Casts,
-        out: &mut Vec<u8>,
-    ) -> RowNotes {
+    pub fn encode_old(&self, old: &[Datum<'_>], kind: OldKind, casts: &mut Casts, out: &mut Vec<u8>) -> RowNotes {
         let mut notes = RowNotes::default();
         let start = self.begin(old, out);
         for (index, (column, &datum)) in self.columns.iter().zip(old).enumerate() {

@@ -177,9 +177,8 @@ impl Types {
                 if let Some(kind) = made.get(&oid) {
                     return kind.clone();
                 }
-                let member = |(name, type_oid): &(String, u32)| {
-                    Member::new(name, self.kind_within(*type_oid, depth, made))
-                };
+                let member =
+                    |(name, type_oid): &(String, u32)| Member::new(name, self.kind_within(*type_oid, depth, made));
                 let kind = Kind::Composite(fields.iter().map(member).collect());
                 made.insert(oid, kind.clone());
                 kind

@@ -170,7 +170,11 @@ mod tests {
             (DOCUMENTS, r#"{"{\"a\": 1}"}"#, r#"[{"a": 1}]"#),
             (MOMENTS, r#"{"0044-03-15 00:00:00+00 BC"}"#, r#"["0044-03-15T00:00:00+00:00 BC"]"#),
             (PAYMENT, "(,,)", r#"{"amount":null,"moods":null,"at":null}"#),
-            (PAYMENT, r#"(1.50,"{sad,""so so""}",infinity)"#, r#"{"amount":1.50,"moods":["sad","so so"],"at":"infinity"}"#),
+            (
+                PAYMENT,
+                r#"(1.50,"{sad,""so so""}",infinity)"#,
+                r#"{"amount":1.50,"moods":["sad","so so"],"at":"infinity"}"#,
+            ),
             (PAYMENTS, r#"{"(1,{},)",NULL}"#, r#"[{"amount":1,"moods":[],"at":null},null]"#),
             (3910, r#"["2026-01-01 00:00:00+00",infinity)"#, r#""[\"2026-01-01 00:00:00+00\",infinity)""#),
         ];

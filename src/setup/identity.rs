@@ -100,16 +100,22 @@ impl IdentityPlan {
 fn wanted(policy: ReplicaIdentity, root: &Table, table: &Table) -> Option<NewIdentity> {
     match policy {
         ReplicaIdentity::Keep => None,
+        // Under FULL its own UPDATE and DELETE would fail.
+        _ if table.virtual_columns => wanted_key(root, table).filter(|identity| *identity != NewIdentity::Full),
         ReplicaIdentity::Full => (table.identity != Identity::Full).then_some(NewIdentity::Full),
         // Whoever chose FULL wants whole old rows, and these name the external id too.
         ReplicaIdentity::Key if table.identity == Identity::Full => None,
-        ReplicaIdentity::Key => match key_index(root, table) {
-            Some(index) if index.identity && table.identity == Identity::Index => None,
-            Some(index) => Some(NewIdentity::Index(index.name.clone())),
-            None if table.has_usable_identity() => None,
-            None if table.primary_key().is_empty() => Some(NewIdentity::Full),
-            None => Some(NewIdentity::Default),
-        },
+        ReplicaIdentity::Key => wanted_key(root, table),
+    }
+}
+
+fn wanted_key(root: &Table, table: &Table) -> Option<NewIdentity> {
+    match key_index(root, table) {
+        Some(index) if index.identity && table.identity == Identity::Index => None,
+        Some(index) => Some(NewIdentity::Index(index.name.clone())),
+        None if table.has_usable_identity() => None,
+        None if table.primary_key().is_empty() => Some(NewIdentity::Full),
+        None => Some(NewIdentity::Default),
     }
 }
 
@@ -208,6 +214,20 @@ mod tests {
         nothing.identity = Identity::Nothing;
         assert_eq!(statements(ReplicaIdentity::Key, &nothing), set("DEFAULT"));
         assert_eq!(statements(ReplicaIdentity::Keep, &nothing), Err(Unpublishable::NoIdentity));
+    }
+
+    #[test]
+    fn a_table_with_virtual_columns_never_gets_whole_rows() {
+        let with_virtual = |mut table: Table| {
+            table.virtual_columns = true;
+            table.identity = Identity::Full;
+            table
+        };
+        for policy in [ReplicaIdentity::Key, ReplicaIdentity::Full] {
+            assert_eq!(statements(policy, &with_virtual(stripe())), set(r#"USING INDEX "stripe_id_key""#));
+            assert_eq!(statements(policy, &with_virtual(table_of(2, &[("pkey", &[1])], &[]))), set("DEFAULT"));
+            assert_eq!(statements(policy, &with_virtual(table_of(2, &[], &[]))), Err(Unpublishable::NoIdentity));
+        }
     }
 
     #[test]

@@ -274,10 +274,16 @@ pub(crate) const EDGE_VALUES: &[(&str, &str)] = &[
     ("information_schema.sql_identifier", "an identifier"),
     ("information_schema.cardinal_number", "7"),
     ("edge_payment", "(,,,,,)"),
-    ("edge_payment", "(1.50,\"e \"\"u\"\" r\\\\\",\"2026-01-01 00:00:00+00\",\"{a,\"\"b, c\"\"}\",\"{\"\"a\"\": [1]}\",\"so so\")"),
+    (
+        "edge_payment",
+        "(1.50,\"e \"\"u\"\" r\\\\\",\"2026-01-01 00:00:00+00\",\"{a,\"\"b, c\"\"}\",\"{\"\"a\"\": [1]}\",\"so so\")",
+    ),
     ("edge_payment", "(0,\"\",infinity,{},null,\"ha\"\"ppy, {really}\")"),
     ("edge_payment[]", "{\"(1,\\\"a\\\\\\\\b\\\",,,,)\",NULL,\"(,,,,,)\"}"),
-    ("edge_order", "(7,\"(1.50,eur,,\"\"{a,\"\"\"\"b c\"\"\"\"}\"\",,sad)\",\"{\"\"(2,usd,,,,)\"\"}\",\"{(3,4),(1,2);(7,8),(5,6)}\",\"{1,2}\")"),
+    (
+        "edge_order",
+        "(7,\"(1.50,eur,,\"\"{a,\"\"\"\"b c\"\"\"\"}\"\",,sad)\",\"{\"\"(2,usd,,,,)\"\"}\",\"{(3,4),(1,2);(7,8),(5,6)}\",\"{1,2}\")",
+    ),
     ("edge_order", "(,,,,)"),
     ("edge_nothing", "()"),
     ("edge_one", "()"),

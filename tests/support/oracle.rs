@@ -26,8 +26,7 @@ pub(crate) enum Old {
 /// In what the delivered changes differ from those that were recorded; nothing where they agree. Neither may have a change
 /// that the other has not.
 pub(crate) async fn differences(database: &TestDatabase, requests: &[Arc<Received>], old: Old) -> Vec<String> {
-    let bodies: Vec<&str> =
-        requests.iter().map(|request| std::str::from_utf8(&request.body).expect("UTF-8")).collect();
+    let bodies: Vec<&str> = requests.iter().map(|request| std::str::from_utf8(&request.body).expect("UTF-8")).collect();
     // With numbers of any size it is the server that has to compare.
     let sql = include_str!("../fixtures/oracle_differences.sql");
     let rows = database.query(sql, &[&bodies, &(old == Old::Whole)]).await;
@@ -37,7 +36,11 @@ pub(crate) async fn differences(database: &TestDatabase, requests: &[Arc<Receive
 /// Panics where [`differences`] finds any.
 pub(crate) async fn assert_agrees(database: &TestDatabase, requests: &[Arc<Received>], old: Old) {
     let recorded = database.query("SELECT count(*) FROM public.oracle", &[]).await[0].get::<_, i64>(0);
-    assert_eq!(recorded, i64::try_from(requests.len()).expect("a number of requests"), "changes recorded, and delivered");
+    assert_eq!(
+        recorded,
+        i64::try_from(requests.len()).expect("a number of requests"),
+        "changes recorded, and delivered"
+    );
     let differences = differences(database, requests, old).await;
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }

@@ -10,8 +10,8 @@ use super::edge_values::edge_values_of;
 
 /// What makes trouble in texts: for arrays, composites, hstore, JSON, XML.
 const CHARACTERS: &[char] = &[
-    'a', 'Z', '0', ' ', '"', '\'', '\\', '{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '>', '<', '&', '%', '$', '_',
-    '-', '+', '.', '/', '\t', '\n', '\r', '\u{1}', '\u{7f}', 'ä', 'ß', '語', '🦀', '\u{2028}', '\u{feff}',
+    'a', 'Z', '0', ' ', '"', '\'', '\\', '{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '>', '<', '&', '%', '$',
+    '_', '-', '+', '.', '/', '\t', '\n', '\r', '\u{1}', '\u{7f}', 'ä', 'ß', '語', '🦀', '\u{2028}', '\u{feff}',
 ];
 
 /// How deep JSON of chance is nested.
@@ -80,7 +80,8 @@ impl Samples {
     }
 
     fn edge_value(&mut self, type_name: &str) -> String {
-        (*edge_values_of(type_name).choose(&mut self.0).unwrap_or_else(|| panic!("an edge value of {type_name}"))).to_owned()
+        (*edge_values_of(type_name).choose(&mut self.0).unwrap_or_else(|| panic!("an edge value of {type_name}")))
+            .to_owned()
     }
 
     /// Of one or two dimensions, from any lower bound, with nulls, or empty.
@@ -105,10 +106,8 @@ impl Samples {
     }
 
     fn composite(&mut self, fields: &[&str]) -> String {
-        let fields: Vec<String> = fields
-            .iter()
-            .map(|field| self.value(field).map_or(String::new(), |text| quoted(&text, "\"\"")))
-            .collect();
+        let fields: Vec<String> =
+            fields.iter().map(|field| self.value(field).map_or(String::new(), |text| quoted(&text, "\"\""))).collect();
         format!("({})", fields.join(","))
     }
 
@@ -171,7 +170,13 @@ impl Samples {
 
     fn time(&mut self) -> String {
         let seconds = self.0.random_range(0..86_400);
-        format!("{:02}:{:02}:{:02}.{:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60, self.0.random_range(0..1_000_000))
+        format!(
+            "{:02}:{:02}:{:02}.{:06}",
+            seconds / 3_600,
+            seconds / 60 % 60,
+            seconds % 60,
+            self.0.random_range(0..1_000_000)
+        )
     }
 
     fn moment(&mut self, offset: &str) -> String {
