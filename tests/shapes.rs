@@ -118,16 +118,26 @@ async fn what_is_pending_of_a_table_that_is_dropped_is_delivered() {
 
 #[tokio::test]
 async fn a_table_that_is_dropped_and_made_again_is_taken_up_anew_and_nothing_of_the_first_is_lost() {
-    let (site, receiver) = Site::watching("remade", "key", &SHAPE).await;
+    let (site, receiver) = Site::watching("remade", "full", &SHAPE).await;
     let _daemon = site.serve().await;
-    site.database.execute("INSERT INTO shape_v1_0000 (remote_id, a) VALUES ('r1', 1); DROP TABLE shape_v1_0000").await;
+    site.database.execute("INSERT INTO shape_v1_0000 (remote_id, a) VALUES ('r1', 1)").await;
+    receiver.wait_for(1).await;
+    // Its keys are not to be looked up any more when this is read.
+    let last =
+        "ALTER TABLE shape_v1_0000 ADD COLUMN c text; INSERT INTO shape_v1_0000 (remote_id, c) VALUES ('r2', 'c')";
+    site.database.execute(&format!("{last}; DROP TABLE shape_v1_0000")).await;
     site.database.execute(SHAPE.create).await;
     let published = "SELECT EXISTS (SELECT FROM pg_publication_tables WHERE tablename = 'shape_v1_0000')";
     site.database.wait_until("the new table is published", published).await;
-    site.database.execute("INSERT INTO shape_v1_0000 (remote_id, b) VALUES ('r2', 'new')").await;
-    let rows: Vec<Value> = in_order(receiver.wait_for(2).await).iter().map(|body| body["row"].clone()).collect();
-    let row = |id: &str, a: Value, b: Value| json!({"pk": 1, "remote_id": id, "a": a, "b": b});
-    assert_eq!(rows, [row("r1", json!(1), Value::Null), row("r2", Value::Null, json!("new"))]);
+    site.database.execute("INSERT INTO shape_v1_0000 (remote_id, b) VALUES ('r3', 'new')").await;
+    let bodies = in_order(receiver.wait_for(3).await);
+    let rows: Vec<&Value> = bodies.iter().map(|body| &body["row"]).collect();
+    let first = json!({"pk": 1, "remote_id": "r1", "a": 1, "b": null});
+    let second = json!({"pk": 2, "remote_id": "r2", "a": null, "b": null, "c": "c"});
+    let third = json!({"pk": 1, "remote_id": "r3", "a": null, "b": "new"});
+    assert_eq!(rows, [&first, &second, &third]);
+    let ids: Vec<&Value> = bodies.iter().map(|body| &body["external_id"]).collect();
+    assert_eq!(ids, ["r1", "r2", "r3"]);
 }
 
 const PARTS: Table = Table {
@@ -290,6 +300,7 @@ async fn stored_generated_columns_are_in_the_row_where_postgres_publishes_them_a
     let (site, receiver) = Site::watching("generated", "full", &SHAPE).await;
     let can_publish = is_at_least(&site, 18).await;
     if can_publish {
+        assert!(site.database.is_true("SELECT pubgencols = 's' FROM pg_publication").await, "made so");
         // As it is made by whoever knows nothing of them, or by an earlier version of Postgres.
         let publication = "ALTER PUBLICATION webhookdb_notifications SET (publish_generated_columns = none)";
         site.database.execute(publication).await;

@@ -99,3 +99,42 @@ fn identity(relation: &Relation) -> Vec<usize> {
     }
     relation.columns.iter().enumerate().filter(|(_, column)| column.key).map(|(index, _)| index).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Column, Types};
+
+    fn shape(names: &[&str]) -> Shape {
+        let column = |name: &&str| Column { key: false, name: (*name).to_owned(), type_oid: 25, type_modifier: -1 };
+        let relation = Relation {
+            oid: 1,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            replica_identity: ReplicaIdentity::Full,
+            columns: names.iter().map(column).collect(),
+        };
+        Shape::new(relation, &Types::new())
+    }
+
+    /// Where the stream, whose columns these are, has the column that the database calls `live[key]` now.
+    fn index(stream: &[&str], live: &[&str], key: usize) -> Option<usize> {
+        let columns = (1..).zip(live.iter().map(|name| (*name).to_owned())).collect();
+        let live = KeyColumns { columns, ..KeyColumns::default() };
+        let number = i16::try_from(key + 1).unwrap();
+        indexes(&shape(stream), &live, &[number])?.first().copied()
+    }
+
+    #[test]
+    fn a_column_is_found_by_its_name_wherever_it_stands() {
+        assert_eq!(index(&["x", "pk", "id"], &["pk", "id", "z"], 1), Some(2), "one was dropped, another was added");
+        assert_eq!(index(&["b", "id"], &["pk", "id", "b"], 1), Some(1), "a list of columns is published");
+    }
+
+    #[test]
+    fn a_column_that_was_renamed_is_found_by_its_place() {
+        assert_eq!(index(&["pk", "id"], &["pk", "key"], 1), Some(1));
+        assert_eq!(index(&["pk", "id"], &["pk", "key", "new"], 1), None, "places say nothing here");
+        assert_eq!(index(&["pk", "a"], &["a", "key"], 1), None, "what stands there is another column");
+    }
+}
