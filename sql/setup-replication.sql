@@ -126,7 +126,9 @@ WHERE c.relname IN ('organizations', 'service_integrations') AND c.relkind = 'r'
 -- The publication comes before the slot, and is only ever altered: a slot that is older than its publication, or a
 -- publication that was dropped and made again, can't be read past that point.
 
-SELECT format('CREATE PUBLICATION %I WITH (publish_via_partition_root = true)', :'publication')
+-- From version 18 on stored generated columns can be published, and have to be under REPLICA IDENTITY FULL.
+SELECT format('CREATE PUBLICATION %I WITH (publish_via_partition_root = true%s)', :'publication',
+    CASE WHEN current_setting('server_version_num')::int >= 180000 THEN ', publish_generated_columns = stored' END)
 WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = :'publication')
 \gexec
 

@@ -72,6 +72,7 @@ async fn the_role_and_the_database_have_no_say_in_the_text_of_values() {
             "bytea_output = 'escape'",
             "extra_float_digits = -10",
             "search_path = 'public'",
+            "quote_all_identifiers = on",
             "client_encoding = 'LATIN1'",
         ] {
             database.execute(&format!("ALTER {target} SET {setting}")).await;

@@ -1,10 +1,10 @@
-//! Each delivered `row` equals `to_jsonb` of the same row, for every type's edge values.
+//! Each delivered `row` and `old` equals what `to_jsonb` said of that version, for every type.
 
-use std::sync::Arc;
-
-use crate::support::edge_values::{EDGE_TYPES, EDGE_VALUES, EDGE_VALUES_SENT_AS_TEXT};
+use crate::support::edge_values::{EDGE_TYPES, EDGE_VALUES, EDGE_VALUES_SENT_AS_TEXT, edge_values_of};
 use crate::support::fixtures::Table;
-use crate::support::{Received, Receiver, Site};
+use crate::support::oracle::{self, Old};
+use crate::support::samples::Samples;
+use crate::support::{Receiver, Site, from_environment};
 
 const EDGE: Table = Table {
     service: "edge_v1",
@@ -13,64 +13,136 @@ const EDGE: Table = Table {
     create: "CREATE TABLE edge_v1_0000 (pk bigserial PRIMARY KEY, remote_id text UNIQUE NOT NULL)",
 };
 
-/// A site with a table of a column for each value, and a row of the values.
-async fn deliver(name: &str, values: &[(&str, &str)]) -> (Site, Arc<Received>, f64) {
-    let site = Site::new(name).await;
+/// Rows of generated values: with some 250 columns these are tens of thousands of values.
+const GENERATED_ROWS: usize = 100;
+
+/// Every setting that changes what a session prints.
+const ODD_SETTINGS: [&str; 8] = [
+    "DateStyle = 'German'",
+    "IntervalStyle = 'sql_standard'",
+    "TimeZone = 'Asia/Kathmandu'",
+    "bytea_output = 'escape'",
+    "extra_float_digits = -15",
+    "quote_all_identifiers = on",
+    "search_path = 'public'",
+    "default_text_search_config = 'pg_catalog.german'",
+];
+
+/// A site whose edge table has a column of each type, `c0` and so on, and a subscription to it.
+async fn site_of(name: &str, types: &[String]) -> (Site, Receiver) {
+    let site = Site::with(name, |config| config.set("source.replica_identity", "full")).await;
     for statement in EDGE_TYPES {
         site.database.execute(statement).await;
     }
     site.add(&EDGE).await;
-    let columns: Vec<String> =
-        values.iter().enumerate().map(|(n, (kind, _))| format!("ADD COLUMN c{n} {kind}")).collect();
+    let columns: Vec<String> = types.iter().enumerate().map(|(n, name)| format!("ADD COLUMN c{n} {name}")).collect();
     site.database.execute(&format!("ALTER TABLE {} {}", EDGE.name, columns.join(", "))).await;
     let receiver = Receiver::start().await;
     site.subscribe(EDGE.service, &receiver.url("/")).await;
-    let daemon = site.serve().await;
-    let literal = |(kind, value): &(&str, &str)| format!("'{}'::{kind}", value.replace('\'', "''"));
-    let literals: Vec<String> = values.iter().map(literal).collect();
-    let names: Vec<String> = (0..values.len()).map(|n| format!("c{n}")).collect();
-    let insert =
-        format!("INSERT INTO {} (remote_id, {}) VALUES ('edge', {})", EDGE.name, names.join(", "), literals.join(", "));
+    (site, receiver)
+}
+
+/// Inserts rows, each with a value or null for each type, in one statement.
+async fn insert(site: &Site, types: &[String], rows: &[Vec<Option<String>>]) {
+    let literal = |(name, value): (&String, &Option<String>)| match value {
+        Some(value) => format!("'{}'::{name}", value.replace('\'', "''")),
+        None => "NULL".to_owned(),
+    };
+    let row = |row: &Vec<Option<String>>| {
+        let values: Vec<String> = types.iter().zip(row).map(literal).collect();
+        format!("(gen_random_uuid()::text, {})", values.join(", "))
+    };
+    let rows: Vec<String> = rows.iter().map(row).collect();
+    let insert = format!("INSERT INTO {} (remote_id, {}) VALUES {}", EDGE.name, columns(types), rows.join(", "));
     site.database.execute(&insert).await;
-    let request = Arc::clone(&receiver.wait_for(1).await[0]);
-    let sent_as_text = daemon.metric("values_sent_as_text_total", &[]).await;
-    (site, request, sent_as_text)
+}
+
+fn columns(types: &[String]) -> String {
+    (0..types.len()).map(|n| format!("c{n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Each type of the edge values, and each one's array.
+fn every_type() -> Vec<String> {
+    let mut types: Vec<String> = Vec::new();
+    for (name, _) in EDGE_VALUES {
+        for name in [(*name).to_owned(), format!("{name}[]")] {
+            if !types.contains(&name) && !name.ends_with("[][]") {
+                types.push(name);
+            }
+        }
+    }
+    types
+}
+
+/// Row by row the next value of each type, until no type has any more.
+fn edge_rows(types: &[String]) -> Vec<Vec<Option<String>>> {
+    let of_types: Vec<Vec<&str>> = types.iter().map(|name| edge_values_of(name)).collect();
+    let rows = of_types.iter().map(Vec::len).max().unwrap_or_default();
+    (0..rows).map(|n| of_types.iter().map(|values| values.get(n).map(|value| (*value).to_owned())).collect()).collect()
+}
+
+fn generated_rows(types: &[String], seed: u64) -> Vec<Vec<Option<String>>> {
+    let mut samples = Samples::new(seed);
+    (0..GENERATED_ROWS).map(|_| types.iter().map(|name| samples.value(name)).collect()).collect()
+}
+
+/// Inserts, updates and deletes rows of every type, and compares each version with what `to_jsonb` made of it.
+async fn every_version_equals_to_jsonb(name: &str, settings: &[&str]) {
+    let seed = from_environment("TYPES_SEED").unwrap_or_else(rand::random::<u64>);
+    println!("values generated by TYPES_SEED={seed}");
+    let types = every_type();
+    let (site, receiver) = site_of(name, &types).await;
+    oracle::record(&site.database, EDGE.name).await;
+    let database = site.database.name();
+    let role = site.database.text("SELECT quote_ident(current_user)").await.expect("a role");
+    for setting in settings {
+        site.database.execute(&format!("ALTER DATABASE {database} SET {setting}")).await;
+        site.database.execute(&format!("ALTER ROLE {role} IN DATABASE {database} SET {setting}")).await;
+    }
+    let daemon = site.serve().await;
+    let rows = [edge_rows(&types), generated_rows(&types, seed)].concat();
+    for some in rows.chunks(50) {
+        insert(&site, &types, some).await;
+    }
+    let (table, columns, count) = (EDGE.name, columns(&types), rows.len());
+    let next = format!("SELECT {columns} FROM {table} AS o WHERE o.pk = t.pk % {count} + 1");
+    site.database.execute(&format!("UPDATE {table} AS t SET ({columns}) = ({next})")).await;
+    site.database.execute(&format!("DELETE FROM {table}")).await;
+    let requests = receiver.wait_for(3 * count).await;
+    let differences = oracle::differences(&site.database, &requests, Old::Whole).await;
+    assert!(differences.is_empty(), "{}", with_types(&differences, &types));
+    assert_eq!(daemon.metric("values_sent_as_text_total", &[]).await, 0.0);
+}
+
+/// The type in front of each difference that names a column.
+fn with_types(differences: &[String], types: &[String]) -> String {
+    let line = |line: &String| {
+        let column = line.split_once(".c").and_then(|(_, rest)| rest.split(':').next()?.parse::<usize>().ok());
+        format!("{:?} {line}\n", column.and_then(|n| types.get(n)))
+    };
+    differences.iter().map(line).collect()
 }
 
 #[tokio::test]
-async fn edge_values_of_every_type_equal_to_jsonb() {
-    let (site, request, sent_as_text) = deliver("edge_values", EDGE_VALUES).await;
-    let body = std::str::from_utf8(&request.body).expect("UTF-8");
-    // The server compares: as jsonb, with numbers of any size. A difference names its column and both sides.
-    let sql = format!(
-        "SELECT string_agg(format('%s: expected %s, delivered %s', key, value, delivered -> key), E'\\n')
-         FROM (SELECT $1::text::jsonb -> 'row' AS delivered) AS body,
-              (SELECT to_jsonb(t) AS expected FROM public.{} AS t) AS own, jsonb_each(expected)
-         WHERE value IS DISTINCT FROM delivered -> key",
-        EDGE.name
-    );
-    site.database.execute("SET search_path = pg_catalog; SET TimeZone = 'UTC'; SET extra_float_digits = 1").await;
-    let rows = site.database.query(&sql, &[&body]).await;
-    let differences = rows[0].get::<_, Option<String>>(0).unwrap_or_default();
-    assert!(differences.is_empty(), "{}", with_types(&differences));
-    assert_eq!(sent_as_text, 0.0);
+async fn every_version_of_rows_of_every_type_equals_to_jsonb() {
+    every_version_equals_to_jsonb("types", &[]).await;
 }
 
-/// The type and the value in front of each line that begins with a column's name.
-fn with_types(differences: &str) -> String {
-    let line = |line: &str| {
-        let number: Option<usize> = line.split(':').next().and_then(|name| name.strip_prefix('c')?.parse().ok());
-        format!("{:?} {line}\n", number.and_then(|n| EDGE_VALUES.get(n)))
-    };
-    differences.lines().map(line).collect()
+#[tokio::test]
+async fn every_version_equals_to_jsonb_under_odd_settings_of_role_and_database() {
+    every_version_equals_to_jsonb("types_odd", &ODD_SETTINGS).await;
 }
 
 #[tokio::test]
 async fn values_that_to_jsonb_refuses_are_sent_as_their_text_and_counted() {
-    let (_site, request, sent_as_text) = deliver("edge_text", EDGE_VALUES_SENT_AS_TEXT).await;
-    let row = &request.json()["row"];
+    let types: Vec<String> = EDGE_VALUES_SENT_AS_TEXT.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let (site, receiver) = site_of("types_text", &types).await;
+    let daemon = site.serve().await;
+    let values = EDGE_VALUES_SENT_AS_TEXT.iter().map(|(_, value)| Some((*value).to_owned())).collect();
+    insert(&site, &types, &[values]).await;
+    let body = receiver.wait_for(1).await[0].json();
     for (n, (_, value)) in EDGE_VALUES_SENT_AS_TEXT.iter().enumerate() {
-        assert_eq!(row[format!("c{n}")], *value);
+        assert_eq!(body["row"][format!("c{n}")], *value);
     }
-    assert_eq!(sent_as_text, EDGE_VALUES_SENT_AS_TEXT.len() as f64);
+    assert_eq!(daemon.metric("values_sent_as_text_total", &[]).await, EDGE_VALUES_SENT_AS_TEXT.len() as f64);
 }

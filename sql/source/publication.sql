@@ -4,6 +4,8 @@ SELECT json_build_object(
     'all_tables', p.puballtables,
     'via_partition_root', p.pubviaroot,
     'complete', p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
+    -- Before version 18 there is no such column.
+    'generated_columns', coalesce(to_jsonb(p) ->> 'pubgencols' = 's', true),
     'owned', pg_catalog.pg_has_role(p.pubowner, 'USAGE'),
     'tables', (
         SELECT coalesce(json_agg(json_build_object(

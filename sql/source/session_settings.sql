@@ -3,4 +3,4 @@ SELECT name, setting
 FROM pg_catalog.pg_settings
 WHERE name IN
     ('client_encoding', 'DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output', 'extra_float_digits', 'search_path',
-     'client_min_messages');
+     'quote_all_identifiers', 'client_min_messages');

@@ -13,6 +13,8 @@ SELECT json_build_object(
         FROM pg_catalog.pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ),
+    'virtual_columns', EXISTS (
+        SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated::text = 'v' AND NOT a.attisdropped),
     -- The indexes that could be a replica identity, but for the nullability of their columns.
     'indexes', (
         SELECT coalesce(json_agg(json_build_object(

@@ -105,8 +105,9 @@ impl<'a> Interested<'a> {
         interested
     }
 
+    /// A tombstone is routed too, as long as its integration is there: its table is gone, but not what the log holds of it.
     fn route(&self, relation: &Relation) -> Route {
-        let integration = relation.integration.as_deref().filter(|_| relation.state.is_live());
+        let integration = relation.integration.as_deref();
         let Some(integration) = integration.and_then(|opaque_id| self.integrations.get(opaque_id)) else {
             return Route::Passed;
         };

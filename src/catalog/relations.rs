@@ -134,6 +134,16 @@ pub async fn publishing(client: &Client, source: &str) -> Result<Vec<Publishing>
         .collect()
 }
 
+/// The OIDs of the tables of a source's integrations.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn of_integrations(client: &Client, source: &str) -> Result<Vec<u32>, CatalogError> {
+    let statement = "SELECT relation_oid FROM notifications.relations
+                     WHERE source = $1 AND state IN ('publishing', 'published') ORDER BY relation_oid";
+    client.query(statement, &[&source]).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 /// Forgets every table of a source whose server was replaced: its OIDs mean nothing there, and its log is not read again.
 ///
 /// # Errors

@@ -81,7 +81,8 @@ pub enum RelationState {
     Publishing,
     /// Complete from here on. Entered by the upkeep when those transactions have ended.
     Published,
-    /// Its integration or the table itself is gone; what the log still holds of it is passed over. Entered by the upkeep.
+    /// Its integration or the table itself is gone. What the log still holds of it is passed over where it is the integration
+    /// that is gone, else it is matched as before. Entered by the upkeep.
     Removed,
     /// In the publication by somebody else's hand, and of no integration. Entered by `setup`.
     Unassigned,

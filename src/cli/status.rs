@@ -16,9 +16,10 @@ use super::output::{answer, answer_text};
 use super::table;
 use crate::catalog::health::{self, Progress, SubscriptionHealth};
 use crate::catalog::leases::{self, Lease};
-use crate::catalog::migrations;
+use crate::catalog::{migrations, relations};
 use crate::config::{Settings, SourceSettings};
 use crate::model::{Lsn, SubscriptionState};
+use crate::setup::{self, Hazard};
 use crate::source::SlotState;
 
 /// How to show it.
@@ -58,8 +59,16 @@ struct SourceReport {
     retained_bytes: Option<u64>,
     checkpoint_lsn: Option<String>,
     confirmed_lsn: Option<String>,
+    /// What works, but not as well as it could.
+    warnings: Vec<Warning>,
     #[serde(skip)]
     hint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Warning {
+    what: String,
+    remedy: String,
 }
 
 /// How a source fares.
@@ -152,6 +161,7 @@ async fn source_report(settings: &SourceSettings, catalog: &anyhow::Result<Catal
         retained_bytes: None,
         checkpoint_lsn: None,
         confirmed_lsn: None,
+        warnings: Vec::new(),
         hint: None,
     };
     if let Err(error) = read_source(settings, catalog.as_ref().ok(), &mut report).await {
@@ -180,6 +190,11 @@ async fn read_source(
     }
     if let Some(progress) = &progress {
         report.take_halt(progress);
+    }
+    if let Some(catalog) = catalog {
+        let oids = relations::of_integrations(&catalog.client, settings.name()).await?;
+        let hazards = setup::delete_hazards(&client, &oids).await?;
+        report.warnings = hazards.into_iter().map(|Hazard { what, remedy }| Warning { what, remedy }).collect();
     }
     let current = slot.as_ref().and_then(|slot| slot.current_lsn);
     if let (Some(current), Some(progress)) = (current, progress) {
@@ -332,6 +347,7 @@ fn source_lines(source: &SourceReport) -> Vec<String> {
     ];
     lines.extend(source.reason.iter().map(|reason| format!("  {reason}")));
     lines.extend(source.hint.iter().map(|hint| format!("  hint: {hint}")));
+    lines.extend(source.warnings.iter().map(|Warning { what, remedy }| format!("  warning: {what}\n  hint: {remedy}")));
     lines
 }
 

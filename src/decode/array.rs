@@ -1,5 +1,6 @@
 //! Arrays: `[0:1]={1,NULL,"a\"b"}` becomes `[1,null,"a\"b"]`, nested for each dimension.
 
+use super::Casts;
 use super::kind::Kind;
 use super::value::{Unreadable, Written, write_value};
 
@@ -11,10 +12,11 @@ pub(super) fn write_array(
     text: &[u8],
     element: &Kind,
     delimiter: u8,
+    casts: &mut Casts,
     out: &mut Vec<u8>,
 ) -> Result<Written, Unreadable> {
     let rest = without_bounds(text)?;
-    let mut array = Array { rest, element, delimiter, unescaped: Vec::new(), written: Written::AsType, out };
+    let mut array = Array { rest, element, delimiter, unescaped: Vec::new(), written: Written::AsType, casts, out };
     array.list(DIMENSIONS_MAX)?;
     if array.rest.is_empty() { Ok(array.written) } else { Err(Unreadable) }
 }
@@ -37,6 +39,7 @@ struct Array<'a, 'o> {
     /// The text of the element at hand, where it is not a slice of the array's; its memory is used again.
     unescaped: Vec<u8>,
     written: Written,
+    casts: &'o mut Casts,
     out: &'o mut Vec<u8>,
 }
 
@@ -76,7 +79,7 @@ impl Array<'_, '_> {
         match text {
             b"" => return Err(Unreadable),
             b"NULL" => self.out.extend_from_slice(b"null"),
-            _ => self.written = self.written.and(write_value(self.element, text, self.out)),
+            _ => self.written = self.written.and(write_value(self.element, text, self.casts, self.out)),
         }
         Ok(())
     }
@@ -87,11 +90,11 @@ impl Array<'_, '_> {
         let (run, rest) = self.split_run()?;
         if let Some(rest) = rest.strip_prefix(b"\"") {
             self.rest = rest;
-            self.written = self.written.and(write_value(self.element, run, self.out));
+            self.written = self.written.and(write_value(self.element, run, self.casts, self.out));
             return Ok(());
         }
         self.unescape()?;
-        self.written = self.written.and(write_value(self.element, &self.unescaped, self.out));
+        self.written = self.written.and(write_value(self.element, &self.unescaped, self.casts, self.out));
         Ok(())
     }
 
@@ -142,7 +145,7 @@ mod tests {
 
     fn written(text: &str, delimiter: u8) -> Option<Value> {
         let mut out = Vec::new();
-        let _ = write_array(text.as_bytes(), &Kind::Text, delimiter, &mut out).ok()?;
+        let _ = write_array(text.as_bytes(), &Kind::Text, delimiter, &mut Casts::default(), &mut out).ok()?;
         Some(serde_json::from_slice(&out).unwrap())
     }
 

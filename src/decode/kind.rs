@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use super::object::Member;
+
 /// How the text of a value is written as JSON. A domain has the kind of its base type.
-///
-/// Composites and extension types with a cast to json get variants of their own here, arms in `value.rs`, and what
-/// they need to know in [`super::TypeRow`]; until then they are [`Kind::Text`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `t` and `f`.
@@ -33,7 +32,11 @@ pub(super) enum Kind {
         /// What stands between them.
         delimiter: u8,
     },
-    /// A type of which the catalog knows nothing (any more): its text, and counted.
+    /// `(…)`, a value for each member.
+    Composite(Arc<[Member]>),
+    /// A type with a cast to json of its own, which the server is asked to do: the type, as SQL names it.
+    Cast(Arc<str>),
+    /// A type of which the catalog does not tell (any more) what its text means: the text, and counted.
     Unknown,
 }
 

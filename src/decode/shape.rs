@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::kind::Kind;
+use super::object::{Member, finish, write_or_null};
 use super::string::write_json_string;
 use super::tuple::OldKind;
-use super::value::{Written, write_value};
-use super::{Datum, DecodeError, Relation, Tuple, Types};
+use super::value::Written;
+use super::{Casts, Datum, DecodeError, Relation, Tuple, Types};
 
 /// What is to be said about a row that was written. Columns are named by their index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,27 +27,12 @@ impl RowNotes {
     }
 }
 
-/// How one column is written.
-#[derive(Debug)]
-struct ColumnShape {
-    /// `,"name":`, the comma to be replaced by the object's brace in the first that is written.
-    prefix: Box<[u8]>,
-    kind: Kind,
-    type_name: Arc<str>,
-}
-
-impl ColumnShape {
-    fn write(&self, value: Option<&[u8]>, out: &mut Vec<u8>) -> Written {
-        out.extend_from_slice(&self.prefix);
-        write_or_null(&self.kind, value, out)
-    }
-}
-
 /// A [`Relation`] compiled with [`Types`]: good until the next RELATION message of the same table.
 #[derive(Debug)]
 pub struct Shape {
     relation: Relation,
-    columns: Vec<ColumnShape>,
+    columns: Vec<Member>,
+    type_names: Vec<Arc<str>>,
     /// What a row takes beside its values.
     overhead: usize,
 }
@@ -55,17 +41,11 @@ impl Shape {
     /// Compiles it. The types should be known: see [`Types::missing`].
     #[must_use]
     pub fn new(relation: Relation, types: &Types) -> Self {
-        let column = |column: &super::Column| {
-            let mut prefix = vec![b','];
-            write_json_string(&column.name, &mut prefix);
-            prefix.push(b':');
-            let kind = types.kind(column.type_oid);
-            ColumnShape { prefix: prefix.into(), kind, type_name: types.name(column.type_oid) }
-        };
+        let column = |column: &super::Column| Member::new(&column.name, types.kind(column.type_oid));
         let columns: Vec<_> = relation.columns.iter().map(column).collect();
-        // Beside its name a value takes its quotes, and a timestamp its minutes.
-        let overhead = columns.iter().map(|column| column.prefix.len() + "\"\":00".len()).sum();
-        Self { relation, columns, overhead }
+        let type_names = relation.columns.iter().map(|column| types.name(column.type_oid)).collect();
+        let overhead = columns.iter().map(Member::overhead).sum();
+        Self { relation, columns, type_names, overhead }
     }
 
     /// What it was made of.
@@ -83,7 +63,7 @@ impl Shape {
     /// The name of a column's type.
     #[must_use]
     pub fn type_name(&self, column: usize) -> Option<&str> {
-        self.columns.get(column).map(|column| &*column.type_name)
+        self.type_names.get(column).map(|name| &**name)
     }
 
     /// Cuts a tuple of this table into its columns' values, one for each.
@@ -98,7 +78,13 @@ impl Shape {
 
     /// Appends `row`, the JSON object of a row version. A value that was not logged because it did not change is
     /// taken from the old tuple where that holds it, else the column is left out and noted.
-    pub fn encode_row(&self, new: &[Datum<'_>], old: Option<&[Datum<'_>]>, out: &mut Vec<u8>) -> RowNotes {
+    pub fn encode_row(
+        &self,
+        new: &[Datum<'_>],
+        old: Option<&[Datum<'_>]>,
+        casts: &mut Casts,
+        out: &mut Vec<u8>,
+    ) -> RowNotes {
         let mut notes = RowNotes::default();
         let start = self.begin(new, out);
         for (index, (column, &datum)) in self.columns.iter().zip(new).enumerate() {
@@ -114,7 +100,7 @@ impl Shape {
                     }
                 },
             };
-            notes.note(index, column.write(value, out));
+            notes.note(index, column.write(value, casts, out));
         }
         finish(start, out);
         notes
@@ -125,13 +111,13 @@ impl Shape {
     /// The columns of a key tuple are told by their values and not by the relation's flags: an identity's columns are
     /// never NULL, all others always are, and a partition's identity may differ from that of the root, whose flags
     /// RELATION bears.
-    pub fn encode_old(&self, old: &[Datum<'_>], kind: OldKind, out: &mut Vec<u8>) -> RowNotes {
+    pub fn encode_old(&self, old: &[Datum<'_>], kind: OldKind, casts: &mut Casts, out: &mut Vec<u8>) -> RowNotes {
         let mut notes = RowNotes::default();
         let start = self.begin(old, out);
         for (index, (column, &datum)) in self.columns.iter().zip(old).enumerate() {
             let written = match (datum, kind) {
-                (Datum::Text(text), _) => column.write(Some(text), out),
-                (Datum::Null, OldKind::Full) => column.write(None, out),
+                (Datum::Text(text), _) => column.write(Some(text), casts, out),
+                (Datum::Null, OldKind::Full) => column.write(None, casts, out),
                 (Datum::Null, OldKind::Key) | (Datum::Unchanged, _) => continue,
             };
             notes.note(index, written);
@@ -141,9 +127,9 @@ impl Shape {
     }
 
     /// Appends one value as it stands in `row`; null where the log does not hold it, or there is no such column.
-    pub fn encode_value(&self, column: usize, datum: Datum<'_>, out: &mut Vec<u8>) -> Written {
+    pub fn encode_value(&self, column: usize, datum: Datum<'_>, casts: &mut Casts, out: &mut Vec<u8>) -> Written {
         let kind = self.columns.get(column).map_or(&Kind::Unknown, |column| &column.kind);
-        write_or_null(kind, datum.text(), out)
+        write_or_null(kind, datum.text(), casts, out)
     }
 
     /// Appends `unchanged`, the JSON array of these columns' names.
@@ -166,23 +152,6 @@ impl Shape {
     }
 }
 
-/// Makes an object of what was written from `start` on: the first column's comma becomes its brace.
-fn finish(start: usize, out: &mut Vec<u8>) {
-    match out.get_mut(start) {
-        Some(comma) => *comma = b'{',
-        None => out.push(b'{'),
-    }
-    out.push(b'}');
-}
-
-fn write_or_null(kind: &Kind, value: Option<&[u8]>, out: &mut Vec<u8>) -> Written {
-    if let Some(text) = value {
-        return write_value(kind, text, out);
-    }
-    out.extend_from_slice(b"null");
-    Written::AsType
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +167,13 @@ mod tests {
 
     fn row(shape: &Shape, new: &[Datum<'_>], old: Option<&[Datum<'_>]>) -> (String, RowNotes) {
         let mut out = b"before".to_vec();
-        let notes = shape.encode_row(new, old, &mut out);
+        let notes = shape.encode_row(new, old, &mut Casts::default(), &mut out);
         (String::from_utf8(out).unwrap().replacen("before", "", 1), notes)
     }
 
     fn old(values: &[Datum<'_>], kind: OldKind) -> String {
         let mut out = Vec::new();
-        assert_eq!(shape().encode_old(values, kind, &mut out), RowNotes::default());
+        assert_eq!(shape().encode_old(values, kind, &mut Casts::default(), &mut out), RowNotes::default());
         String::from_utf8(out).unwrap()
     }
 
@@ -293,7 +262,7 @@ mod tests {
     fn a_single_value_is_written_as_in_the_row() {
         let value = |column, datum| {
             let mut out = Vec::new();
-            let _ = shape().encode_value(column, datum, &mut out);
+            let _ = shape().encode_value(column, datum, &mut Casts::default(), &mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(value(0, Datum::Text(b"1")), "1");

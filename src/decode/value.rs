@@ -1,7 +1,7 @@
 //! One value's text becomes JSON, by its type's kind.
 
 use super::kind::Kind;
-use super::{array, json, number, string, timestamp};
+use super::{Casts, array, composite, json, number, string, timestamp};
 
 /// How a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,16 @@ impl Written {
 pub(super) struct Unreadable;
 
 /// Appends a value. Whatever the text is, what is appended is one JSON value.
-pub(super) fn write_value(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Written {
+pub(super) fn write_value(kind: &Kind, text: &[u8], casts: &mut Casts, out: &mut Vec<u8>) -> Written {
     let start = out.len();
-    write_as(kind, text, out).unwrap_or_else(|Unreadable| {
+    write_as(kind, text, casts, out).unwrap_or_else(|Unreadable| {
         out.truncate(start);
         let _ = string::write_text(text, out);
         Written::AsText
     })
 }
 
-fn write_as(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Result<Written, Unreadable> {
+fn write_as(kind: &Kind, text: &[u8], casts: &mut Casts, out: &mut Vec<u8>) -> Result<Written, Unreadable> {
     match kind {
         Kind::Text => Ok(string::write_text(text, out)),
         Kind::Number => number::write_number(text, out),
@@ -43,7 +43,9 @@ fn write_as(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Result<Written, Unre
         Kind::Json => json::embed_json(text, out),
         Kind::Timestamp => timestamp::write_timestamp(text, out),
         Kind::TimestampTz => timestamp::write_timestamptz(text, out),
-        Kind::Array { element, delimiter } => array::write_array(text, element, *delimiter, out),
+        Kind::Array { element, delimiter } => array::write_array(text, element, *delimiter, casts, out),
+        Kind::Composite(members) => composite::write_composite(text, members, casts, out),
+        Kind::Cast(type_name) => json::embed_json(casts.json(type_name, text).ok_or(Unreadable)?.as_bytes(), out),
         Kind::NumberVector => number::write_vector(text, false, out),
         Kind::OidVector => number::write_vector(text, true, out),
         Kind::Unknown => Err(Unreadable),
@@ -77,9 +79,17 @@ mod tests {
     const DOCUMENTS: u32 = 20_008;
     const MOMENTS: u32 = 20_009;
     const MOMENT: u32 = 20_010;
+    const PAYMENT: u32 = 20_011;
+    const PAYMENTS: u32 = 20_012;
 
     fn row(oid: u32, name: &str, base: Option<u32>, element: Option<u32>) -> TypeRow {
-        TypeRow { oid, name: name.to_owned(), base, element, delimiter: ",".to_owned() }
+        TypeRow { oid, name: name.to_owned(), base, element, delimiter: ",".to_owned(), ..TypeRow::default() }
+    }
+
+    fn payment() -> TypeRow {
+        let fields = [("amount", 1700), ("moods", MOODS), ("at", MOMENT)];
+        let fields = fields.map(|(name, type_oid)| (name.to_owned(), type_oid)).to_vec();
+        TypeRow { fields: Some(fields), ..row(PAYMENT, "payment", None, None) }
     }
 
     fn types() -> Types {
@@ -96,6 +106,8 @@ mod tests {
             row(DOCUMENTS, "_document", None, Some(DOCUMENT)),
             row(MOMENT, "moment", Some(1184), None),
             row(MOMENTS, "_moment", None, Some(MOMENT)),
+            payment(),
+            row(PAYMENTS, "_payment", None, Some(PAYMENT)),
         ];
         types.learn(&[], rows);
         types
@@ -103,7 +115,7 @@ mod tests {
 
     fn write(oid: u32, text: &[u8]) -> (String, Written) {
         let mut out = b"before".to_vec();
-        let written = write_value(&types().kind(oid), text, &mut out);
+        let written = write_value(&types().kind(oid), text, &mut Casts::default(), &mut out);
         let json = String::from_utf8(out).unwrap();
         (json.strip_prefix("before").unwrap().to_owned(), written)
     }
@@ -157,6 +169,13 @@ mod tests {
             (DOCUMENT, "[1]", "[1]"),
             (DOCUMENTS, r#"{"{\"a\": 1}"}"#, r#"[{"a": 1}]"#),
             (MOMENTS, r#"{"0044-03-15 00:00:00+00 BC"}"#, r#"["0044-03-15T00:00:00+00:00 BC"]"#),
+            (PAYMENT, "(,,)", r#"{"amount":null,"moods":null,"at":null}"#),
+            (
+                PAYMENT,
+                r#"(1.50,"{sad,""so so""}",infinity)"#,
+                r#"{"amount":1.50,"moods":["sad","so so"],"at":"infinity"}"#,
+            ),
+            (PAYMENTS, r#"{"(1,{},)",NULL}"#, r#"[{"amount":1,"moods":[],"at":null},null]"#),
             (3910, r#"["2026-01-01 00:00:00+00",infinity)"#, r#""[\"2026-01-01 00:00:00+00\",infinity)""#),
         ];
         for &(oid, text, json) in cases {
@@ -177,6 +196,7 @@ mod tests {
             (1114, "01.02.2026 00:00"),
             (1007, "{1,2"),
             (1007, "[0:1]=1"),
+            (PAYMENT, "(1,2)"),
             (99_999, "of a type that is gone"),
         ];
         for &(oid, text) in cases {
@@ -202,8 +222,8 @@ mod tests {
         /// jsonb is not parsed again, so what the server wrote is trusted; everything else is not.
         #[test]
         fn whatever_the_text_one_json_value_is_written(
-            oid in prop::sample::select(vec![16, 23, 25, 701, 1114, 1184, 22, 30, 1007, 1009, 1185, 1006, MOODS, PAIRS]),
-            text in r#"([-+0-9.eE:{}\[\]",;\\ ]|NULL|=|BC|NaN|infinity|\PC)*"#,
+            oid in prop::sample::select(vec![16, 23, 25, 701, 1114, 1184, 22, 30, 1007, 1009, 1185, 1006, MOODS, PAIRS, PAYMENT, PAYMENTS]),
+            text in r#"([-+0-9.eE:(){}\[\]",;\\ ]|NULL|=|BC|NaN|infinity|\PC)*"#,
         ) {
             let (json, _) = write(oid, text.as_bytes());
             prop_assert!(serde_json::from_str::<Box<serde_json::value::RawValue>>(&json).is_ok(), "{}", json);

@@ -8,22 +8,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::{Counter, counter};
-use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
+use super::live_types::{cast_wanted, learn_types};
 use super::session::Session;
 use crate::admin::metrics::{CHANGES_TOTAL, NOTIFICATIONS_TOTAL, VALUES_SENT_AS_TEXT_TOTAL};
 use crate::catalog::{CatalogIndex, Integration, Route, TableRoute, subscriptions};
 use crate::checkpoint::{Anchor, Resume, Stuck, Ticket, TransactionStart, Verdict};
-use crate::decode::{Message, Relation, Shape, TYPES_SQL, TypeRow, Types, parse};
+use crate::decode::{Casts, Message, Relation, Shape, Types, parse};
 use crate::deliver::{Arrival, Lane};
 use crate::model::{Body, Event, EventId, Lsn, Operation, Position, Subscription};
 use crate::route::{Change, KeyColumns, Origin, RoutedTable};
 use crate::source::barrier;
-use crate::source::table::relation_keys;
+use crate::source::table::{RelationKeys, relation_keys};
 use crate::source::{Frame, ReplicationStream, Sentinel, SourceError, TimelineHistory};
 
 /// A notification that is opened and not yet in its lane.
@@ -75,6 +75,8 @@ struct Transaction {
 struct Table {
     routed: RoutedTable,
     integration: Arc<Integration>,
+    /// The only transaction that it is good for, where there is one: see [`Types::are_passing`].
+    only_for: Option<u32>,
 }
 
 struct Counters([(Operation, Counter); 4]);
@@ -106,6 +108,8 @@ pub(super) struct Intake<'a> {
     known: CancellationToken,
     types: Types,
     relations: HashMap<u32, Relation>,
+    /// What the database last said of each table's keys: by now it may be gone.
+    keys: HashMap<u32, KeyColumns>,
     tables: HashMap<u32, Table>,
     transaction: Option<Transaction>,
     counters: Counters,
@@ -137,6 +141,7 @@ impl<'a> Intake<'a> {
             known,
             types: Types::new(),
             relations: HashMap::new(),
+            keys: HashMap::new(),
             tables: HashMap::new(),
             transaction: None,
             counters: Counters::new(source_name),
@@ -319,7 +324,7 @@ impl<'a> Intake<'a> {
         start: &TransactionStart,
         due: usize,
     ) -> Result<(Arc<Event>, Arc<Body>), PipelineError> {
-        self.prepare_table(route, relation_oid).await?;
+        self.prepare_table(route, relation_oid, start.xid).await?;
         let table = self.tables.get(&relation_oid).ok_or(PipelineError::OutOfOrder("a change without its relation"))?;
         let timeline = self.history.owner_of(start.commit_lsn);
         let origin = Origin {
@@ -329,8 +334,16 @@ impl<'a> Intake<'a> {
             xid: start.xid,
             committed_at: start.committed_at,
         };
-        let mut out = Vec::new();
-        let (keys, notes) = change.write_body(&table.routed, &origin, &mut out)?;
+        let (mut out, mut casts) = (Vec::new(), Casts::default());
+        let (keys, notes) = loop {
+            let written = change.write_body(&table.routed, &origin, &mut casts, &mut out)?;
+            let wanted = casts.take_wanted();
+            if wanted.is_empty() {
+                break written;
+            }
+            out.clear();
+            cast_wanted(wanted, &mut casts, self.sentinel).await?;
+        };
         for type_name in notes.sent_as_text {
             counter!(VALUES_SENT_AS_TEXT_TOTAL, "type" => type_name).increment(1);
         }
@@ -342,8 +355,11 @@ impl<'a> Intake<'a> {
     }
 
     /// Makes sure that the table is known as the stream and the catalog have it now.
-    async fn prepare_table(&mut self, route: &TableRoute, relation_oid: u32) -> Result<(), PipelineError> {
-        if self.tables.get(&relation_oid).is_some_and(|table| *table.integration == *route.integration) {
+    async fn prepare_table(&mut self, route: &TableRoute, relation_oid: u32, xid: u32) -> Result<(), PipelineError> {
+        let still_good = |table: &Table| {
+            *table.integration == *route.integration && table.only_for.is_none_or(|only_for| only_for == xid)
+        };
+        if self.tables.get(&relation_oid).is_some_and(still_good) {
             return Ok(());
         }
         let relation = self
@@ -352,16 +368,16 @@ impl<'a> Intake<'a> {
             .cloned()
             .ok_or(PipelineError::OutOfOrder("a change without its relation"))?;
         let client = self.sentinel.client().ok_or(SourceError::ShuttingDown)?;
-        learn_types(&mut self.types, &relation, &client).await?;
-        let keys = relation_keys(&client, relation_oid).await.map_err(SourceError::from)?;
-        let keys = keys.map(|keys| KeyColumns {
-            columns: keys.columns,
-            primary_key: keys.primary_key,
-            remote_key: keys.remote_key,
-        });
+        self.types.forget_passing(&relation);
+        learn_types(&mut self.types, &relation, xid, &client).await?;
+        let only_for = self.types.are_passing(&relation).then_some(xid);
+        if let Some(keys) = relation_keys(&client, relation_oid).await.map_err(SourceError::from)? {
+            let RelationKeys { columns, primary_key, remote_key, .. } = keys;
+            self.keys.insert(relation_oid, KeyColumns { columns, primary_key, remote_key });
+        }
         let shape = Shape::new(relation, &self.types);
-        let routed = RoutedTable::new(shape, &route.integration, keys.as_ref());
-        self.tables.insert(relation_oid, Table { routed, integration: route.integration.clone() });
+        let routed = RoutedTable::new(shape, &route.integration, self.keys.get(&relation_oid));
+        self.tables.insert(relation_oid, Table { routed, integration: route.integration.clone(), only_for });
         Ok(())
     }
 
@@ -374,28 +390,5 @@ impl<'a> Intake<'a> {
         }
         self.catalog.reload().await?;
         Ok(())
-    }
-}
-
-async fn learn_types(types: &mut Types, relation: &Relation, client: &Client) -> Result<(), PipelineError> {
-    loop {
-        let missing = types.missing(relation);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let rows = client.query(TYPES_SQL, &[&missing]).await?;
-        let rows = rows
-            .iter()
-            .map(|row| {
-                Ok(TypeRow {
-                    oid: row.try_get(0)?,
-                    name: row.try_get(1)?,
-                    base: row.try_get(2)?,
-                    element: row.try_get(3)?,
-                    delimiter: row.try_get(4)?,
-                })
-            })
-            .collect::<Result<_, tokio_postgres::Error>>()?;
-        types.learn(&missing, rows);
     }
 }

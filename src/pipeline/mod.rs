@@ -13,6 +13,7 @@ mod lane_meters;
 mod lane_task;
 mod lanes;
 mod lease;
+mod live_types;
 mod memory;
 mod outbox_limit;
 mod progress;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::RoutedTable;
-use crate::decode::{Datum, DecodeError, OldKind, OldTuple, Tuple, Written, write_json_string};
+use crate::decode::{Casts, Datum, DecodeError, OldKind, OldTuple, Tuple, Written, write_json_string};
 use crate::model::{EventId, Operation, Position, RowKeys};
 
 /// Where and when a change was committed.
@@ -53,7 +53,8 @@ impl Change<'_> {
         }
     }
 
-    /// Appends the body, and says which rows the change touches.
+    /// Appends the body, and says which rows the change touches. Where `casts` wants something afterwards, that is to be
+    /// answered and the body written again.
     ///
     /// # Errors
     /// Where the tuples are not of this table.
@@ -61,6 +62,7 @@ impl Change<'_> {
         &self,
         table: &RoutedTable,
         origin: &Origin<'_>,
+        casts: &mut Casts,
         out: &mut Vec<u8>,
     ) -> Result<(RowKeys, BodyNotes), DecodeError> {
         let (new, old) = match self {
@@ -73,8 +75,8 @@ impl Change<'_> {
         let values = Values { new: new.as_deref(), old: old_values.as_deref(), kind: old.map(|old| old.kind) };
         write_head(self.operation(), origin, out);
         out.extend_from_slice(&table.description);
-        values.write_external_id(table, out);
-        let notes = values.write_row(table, out);
+        values.write_external_id(table, casts, out);
+        let notes = values.write_row(table, casts, out);
         write_source(origin, out);
         let keys = match self {
             Self::Truncate => RowKeys::Table,
@@ -98,31 +100,31 @@ impl Values<'_> {
         from.and_then(|values| values.get(column)).copied().unwrap_or(Datum::Null)
     }
 
-    fn write_external_id(&self, table: &RoutedTable, out: &mut Vec<u8>) {
+    fn write_external_id(&self, table: &RoutedTable, casts: &mut Casts, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"external_id\":");
         let columns = table.external_id();
         let held = !columns.is_empty() && columns.iter().all(|column| self.value(*column).text().is_some());
         match columns {
             _ if !held => out.extend_from_slice(b"null"),
-            [column] => drop_note(table.shape.encode_value(*column, self.value(*column), out)),
+            [column] => drop_note(table.shape.encode_value(*column, self.value(*column), casts, out)),
             columns => {
                 for (nth, column) in columns.iter().enumerate() {
                     out.push(if nth == 0 { b'[' } else { b',' });
-                    drop_note(table.shape.encode_value(*column, self.value(*column), out));
+                    drop_note(table.shape.encode_value(*column, self.value(*column), casts, out));
                 }
                 out.push(b']');
             }
         }
     }
 
-    fn write_row(&self, table: &RoutedTable, out: &mut Vec<u8>) -> BodyNotes {
+    fn write_row(&self, table: &RoutedTable, casts: &mut Casts, out: &mut Vec<u8>) -> BodyNotes {
         let shape = &table.shape;
         let mut columns = Vec::new();
         let mut unchanged = Vec::new();
         out.extend_from_slice(b",\"row\":");
         match self.new {
             Some(new) => {
-                let notes = shape.encode_row(new, self.old, out);
+                let notes = shape.encode_row(new, self.old, casts, out);
                 columns.extend(notes.sent_as_text);
                 unchanged = notes.unchanged;
             }
@@ -130,7 +132,7 @@ impl Values<'_> {
         }
         out.extend_from_slice(b",\"old\":");
         match (self.old, self.kind) {
-            (Some(old), Some(kind)) => columns.extend(shape.encode_old(old, kind, out).sent_as_text),
+            (Some(old), Some(kind)) => columns.extend(shape.encode_old(old, kind, casts, out).sent_as_text),
             _ => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"unchanged\":");

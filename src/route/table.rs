@@ -75,13 +75,19 @@ impl RoutedTable {
     }
 }
 
-/// Where these columns stand in the stream's tuples. The live catalog may be ahead of the stream: as long as no column was
-/// added or dropped since, the order tells, whatever the columns are called now; else the names do.
+/// Where these columns stand in the stream's tuples. The live catalog may be ahead of the stream: a column that it calls by
+/// another name is told by its place, where it stands there in place of one that is not known by its name any more.
 fn indexes(shape: &Shape, live: &KeyColumns, numbers: &[i16]) -> Option<Vec<usize>> {
-    let same_columns = live.columns.len() == shape.relation().columns.len();
+    let columns = &shape.relation().columns;
     let index = |number: &i16| {
         let at = live.columns.iter().position(|(column, _)| column == number)?;
-        if same_columns { Some(at) } else { shape.column_index(&live.columns.get(at)?.1) }
+        let by_name = shape.column_index(&live.columns.get(at)?.1);
+        let was_renamed = || {
+            let before = columns.get(at).filter(|_| columns.len() == live.columns.len())?;
+            let gone = live.columns.iter().all(|(_, name)| *name != before.name);
+            gone.then_some(at)
+        };
+        by_name.or_else(was_renamed)
     };
     numbers.iter().map(index).collect()
 }
@@ -92,4 +98,43 @@ fn identity(relation: &Relation) -> Vec<usize> {
         return Vec::new();
     }
     relation.columns.iter().enumerate().filter(|(_, column)| column.key).map(|(index, _)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Column, Types};
+
+    fn shape(names: &[&str]) -> Shape {
+        let column = |name: &&str| Column { key: false, name: (*name).to_owned(), type_oid: 25, type_modifier: -1 };
+        let relation = Relation {
+            oid: 1,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            replica_identity: ReplicaIdentity::Full,
+            columns: names.iter().map(column).collect(),
+        };
+        Shape::new(relation, &Types::new())
+    }
+
+    /// Where the stream, whose columns these are, has the column that the database calls `live[key]` now.
+    fn index(stream: &[&str], live: &[&str], key: usize) -> Option<usize> {
+        let columns = (1..).zip(live.iter().map(|name| (*name).to_owned())).collect();
+        let live = KeyColumns { columns, ..KeyColumns::default() };
+        let number = i16::try_from(key + 1).unwrap();
+        indexes(&shape(stream), &live, &[number])?.first().copied()
+    }
+
+    #[test]
+    fn a_column_is_found_by_its_name_wherever_it_stands() {
+        assert_eq!(index(&["x", "pk", "id"], &["pk", "id", "z"], 1), Some(2), "one was dropped, another was added");
+        assert_eq!(index(&["b", "id"], &["pk", "id", "b"], 1), Some(1), "a list of columns is published");
+    }
+
+    #[test]
+    fn a_column_that_was_renamed_is_found_by_its_place() {
+        assert_eq!(index(&["pk", "id"], &["pk", "key"], 1), Some(1));
+        assert_eq!(index(&["pk", "id"], &["pk", "key", "new"], 1), None, "places say nothing here");
+        assert_eq!(index(&["pk", "a"], &["a", "key"], 1), None, "what stands there is another column");
+    }
 }

@@ -109,6 +109,7 @@ mod tests {
             oid,
             all_tables: false,
             via_partition_root: true,
+            generated_columns: true,
             complete: true,
             owned: true,
             tables: Vec::new(),

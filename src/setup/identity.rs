@@ -1,5 +1,6 @@
 //! Which replica identity a table gets: never one with which the application's own UPDATE or DELETE would fail.
 
+use super::deletes::{delete_hazard, keyless_hazard};
 use crate::config::ReplicaIdentity;
 use crate::source::publication::{NewIdentity, TableChanges};
 use crate::source::table::{Identity, Table, UniqueIndex};
@@ -71,7 +72,10 @@ pub(super) fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> R
     if !root.is_table() {
         return Err(Unpublishable::NotATable);
     }
-    let mut plan = IdentityPlan { hazards: key_hazards(policy, root), ..IdentityPlan::default() };
+    let mut plan = IdentityPlan { hazards: several_keys(root).into_iter().collect(), ..IdentityPlan::default() };
+    // What any other policy finds, it mends.
+    let hazard = if policy == ReplicaIdentity::Keep { delete_hazard(root, leaves) } else { keyless_hazard(root) };
+    plan.hazards.extend(hazard);
     for table in std::iter::once(root).chain(leaves) {
         if !table.is_logged() {
             return Err(Unpublishable::NotLogged);
@@ -96,21 +100,27 @@ impl IdentityPlan {
 fn wanted(policy: ReplicaIdentity, root: &Table, table: &Table) -> Option<NewIdentity> {
     match policy {
         ReplicaIdentity::Keep => None,
+        // Under FULL its own UPDATE and DELETE would fail.
+        _ if table.virtual_columns => wanted_key(root, table).filter(|identity| *identity != NewIdentity::Full),
         ReplicaIdentity::Full => (table.identity != Identity::Full).then_some(NewIdentity::Full),
         // Whoever chose FULL wants whole old rows, and these name the external id too.
         ReplicaIdentity::Key if table.identity == Identity::Full => None,
-        ReplicaIdentity::Key => match key_index(root, table) {
-            Some(index) if index.identity && table.identity == Identity::Index => None,
-            Some(index) => Some(NewIdentity::Index(index.name.clone())),
-            None if table.has_usable_identity() => None,
-            None if table.primary_key().is_empty() => Some(NewIdentity::Full),
-            None => Some(NewIdentity::Default),
-        },
+        ReplicaIdentity::Key => wanted_key(root, table),
+    }
+}
+
+fn wanted_key(root: &Table, table: &Table) -> Option<NewIdentity> {
+    match key_index(root, table) {
+        Some(index) if index.identity && table.identity == Identity::Index => None,
+        Some(index) => Some(NewIdentity::Index(index.name.clone())),
+        None if table.has_usable_identity() => None,
+        None if table.primary_key().is_empty() => Some(NewIdentity::Full),
+        None => Some(NewIdentity::Default),
     }
 }
 
 /// The index of the root's remote key in `table`, which may be a partition with an order of columns of its own.
-fn key_index<'a>(root: &Table, table: &'a Table) -> Option<&'a UniqueIndex> {
+pub(super) fn key_index<'a>(root: &Table, table: &'a Table) -> Option<&'a UniqueIndex> {
     let candidates = root.remote_key_indexes();
     let (_, key) = candidates.first()?;
     let wanted = sorted(root.names(&key.columns));
@@ -138,28 +148,18 @@ fn current(table: &Table) -> NewIdentity {
     }
 }
 
-fn key_hazards(policy: ReplicaIdentity, root: &Table) -> Vec<Hazard> {
+fn several_keys(root: &Table) -> Option<Hazard> {
     let keys: Vec<i16> = root.remote_key_indexes().iter().map(|(column, _)| *column).collect();
-    let mut hazards = Vec::new();
-    if keys.len() > 1 {
-        let names = root.names(&keys);
-        hazards.push(Hazard {
-            what: format!(
-                "table {} has several keys beside its primary key ({}); {} is taken as the external id",
-                root.display_name(),
-                names.join(", "),
-                names.first().copied().unwrap_or_default()
-            ),
-            remedy: "drop the unique constraints that are not needed, if that is not the one".to_owned(),
-        });
-    }
-    if policy == ReplicaIdentity::Keep && !keys.is_empty() && root.identity == Identity::Default {
-        hazards.push(Hazard {
-            what: format!("a DELETE in table {} does not name the row's external id", root.display_name()),
-            remedy: "set replica_identity = \"key\" or \"full\" for this source".to_owned(),
-        });
-    }
-    hazards
+    let names = root.names(&keys);
+    (keys.len() > 1).then(|| Hazard {
+        what: format!(
+            "table {} has several keys beside its primary key ({}); {} is taken as the external id",
+            root.display_name(),
+            names.join(", "),
+            names.first().copied().unwrap_or_default()
+        ),
+        remedy: "drop the unique constraints that are not needed, if that is not the one".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -214,6 +214,20 @@ mod tests {
         nothing.identity = Identity::Nothing;
         assert_eq!(statements(ReplicaIdentity::Key, &nothing), set("DEFAULT"));
         assert_eq!(statements(ReplicaIdentity::Keep, &nothing), Err(Unpublishable::NoIdentity));
+    }
+
+    #[test]
+    fn a_table_with_virtual_columns_never_gets_whole_rows() {
+        let with_virtual = |mut table: Table| {
+            table.virtual_columns = true;
+            table.identity = Identity::Full;
+            table
+        };
+        for policy in [ReplicaIdentity::Key, ReplicaIdentity::Full] {
+            assert_eq!(statements(policy, &with_virtual(stripe())), set(r#"USING INDEX "stripe_id_key""#));
+            assert_eq!(statements(policy, &with_virtual(table_of(2, &[("pkey", &[1])], &[]))), set("DEFAULT"));
+            assert_eq!(statements(policy, &with_virtual(table_of(2, &[], &[]))), Err(Unpublishable::NoIdentity));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod assess;
 mod checks;
+mod deletes;
 mod error;
 mod identity;
 mod publish;
@@ -14,6 +15,7 @@ mod source_setup;
 mod undo;
 pub mod upkeep;
 
+pub use deletes::delete_hazards;
 pub use error::{Discord, SetupError};
 pub use identity::{Hazard, Unpublishable};
 pub use report::{Note, Report};

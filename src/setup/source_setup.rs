@@ -6,7 +6,9 @@ use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::assess::{self, Found};
+use super::deletes::delete_hazards;
 use super::error::{Discord, SetupError, explain_right};
+use super::identity::Hazard;
 use super::report::{Note, Report};
 use super::run::{Accept, connect};
 use super::upkeep::{self, UpkeepNote};
@@ -50,7 +52,7 @@ impl SourceSetup<'_> {
         let found = Found { system_identifier: system.system_identifier, publication, slot };
         let discord = self.assess(&found, &facts.database).await?;
         self.tell_stuck(report).await?;
-        let publication_oid = self.publication(&source, &found, report).await?;
+        let publication_oid = self.publication(&source, facts.major_version(), &found, report).await?;
         let failed = self.tables(&source, discord.as_ref(), report).await?;
         let beginning = self.beginning(publication_oid, &system);
         self.slot_and_checkpoint(&source, &facts.database, &found, discord, beginning, report).await?;
@@ -119,15 +121,24 @@ impl SourceSetup<'_> {
         discord.map_or(Ok(None), |discord| Err(SetupError::Discord { name, discord }))
     }
 
-    async fn publication(&self, source: &Client, found: &Found, report: Report<'_>) -> Result<u32, SetupError> {
+    async fn publication(
+        &self,
+        source: &Client,
+        major_version: i32,
+        found: &Found,
+        report: Report<'_>,
+    ) -> Result<u32, SetupError> {
         let name = self.settings.publication();
         if let Some(publication) = &found.publication {
             report(Note::found(format!("publication {name} is there")));
-            publication_hazards(name, publication).into_iter().for_each(report);
+            publication_hazards(name, publication).into_iter().for_each(&mut *report);
+            if !publication.generated_columns {
+                self.publish_generated_columns(source, publication, report).await?;
+            }
             return Ok(publication.oid);
         }
         let database = format!("DATABASE {}", escape_identifier(&self.settings.url().database));
-        publication::create_empty(source, name)
+        publication::create_empty(source, name, major_version)
             .await
             .map_err(|error| explain_right(error, "make a publication", &database, self.settings.url()))?;
         made::record(self.catalog, "publication", self.settings.name(), name, "{}").await?;
@@ -139,6 +150,25 @@ impl SourceSetup<'_> {
                 publication: name.to_owned(),
             }),
         }
+    }
+
+    async fn publish_generated_columns(
+        &self,
+        source: &Client,
+        publication: &PublicationState,
+        report: Report<'_>,
+    ) -> Result<(), SetupError> {
+        let name = self.settings.publication();
+        if !publication.owned {
+            let problem = "leaves out stored generated columns, so that rows lack them and, under REPLICA IDENTITY FULL, \
+                           UPDATE and DELETE fail in the tables that have any";
+            let remedy = format!("let its owner run: {}", publication::generated_columns_statement(name));
+            report(Note::hazard(format!("publication {name} {problem}"), remedy));
+            return Ok(());
+        }
+        publication::publish_generated_columns(source, name).await?;
+        report(Note::done(format!("publication {name} holds stored generated columns")));
+        Ok(())
     }
 
     /// Publishes what is missing; returns why one table could not be published, for after everything else is done.
@@ -160,6 +190,7 @@ impl SourceSetup<'_> {
         let notes = upkeep::publish_missing(self.catalog, source, self.settings, &snapshot).await?;
         notes.iter().for_each(|note| report(note.into()));
         self.published_tables(source, report).await?;
+        self.deletes(source, &notes, report).await?;
         let open = upkeep::wait_until_complete(self.catalog, source, self.settings, COMPLETE_WITHIN).await?;
         for table in open {
             report(Note::hazard(
@@ -188,6 +219,16 @@ impl SourceSetup<'_> {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Warns of tables whose deletes are hard to make sense of, where their publication did not do so just now.
+    async fn deletes(&self, source: &Client, told: &[UpkeepNote], report: Report<'_>) -> Result<(), SetupError> {
+        let oids = relations::of_integrations(self.catalog, self.settings.name()).await?;
+        let is_told =
+            |hazard: &Hazard| told.iter().any(|note| matches!(note, UpkeepNote::Hazard(told) if told == hazard));
+        let hazards = delete_hazards(source, &oids).await?;
+        hazards.into_iter().filter(|hazard| !is_told(hazard)).for_each(|hazard| report(Note::Hazard(hazard)));
         Ok(())
     }
 

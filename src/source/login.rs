@@ -19,7 +19,7 @@ pub const APPLICATION_NAME: &str = "webhookdb-notifications";
 
 /// The settings that the payload's text depends on, and one more: from version 18 on a mere warning tells of a missing
 /// publication. Startup parameters come before the role's and the database's own settings, so that these change nothing.
-pub(super) const PINNED: [(&str, &str); 8] = [
+pub(super) const PINNED: [(&str, &str); 9] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, MDY"),
     ("IntervalStyle", "postgres"),
@@ -27,6 +27,7 @@ pub(super) const PINNED: [(&str, &str); 8] = [
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),
     ("search_path", "pg_catalog"),
+    ("quote_all_identifiers", "off"),
     ("client_min_messages", "warning"),
 ];
 

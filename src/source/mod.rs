@@ -1,6 +1,7 @@
 //! Where changes come from: the replication connection, its slot, and what the server says of both.
 
 pub mod barrier;
+pub mod cast;
 mod channel;
 mod connection;
 mod error;

@@ -32,6 +32,8 @@ pub struct PublicationState {
     pub via_partition_root: bool,
     /// Whether it publishes inserts, updates, deletes and truncates.
     pub complete: bool,
+    /// Whether it publishes stored generated columns, where the server can.
+    pub generated_columns: bool,
     /// Whether this role may alter it.
     pub owned: bool,
     /// What it publishes now.
@@ -59,13 +61,37 @@ pub async fn publication_state(client: &Client, name: &str) -> Result<Option<Pub
     row.map(|row| read(row.try_get(0)?)).transpose()
 }
 
+/// From this major version on a publication can hold stored generated columns, and has to where the table's replica
+/// identity is FULL: else the table's own UPDATE and DELETE fail.
+const GENERATED_COLUMNS_SINCE: i32 = 18;
+
+/// Publishes stored generated columns.
+const GENERATED_COLUMNS: &str = "publish_generated_columns = stored";
+
 /// Creates the publication, with no table in it: it must be there before the slot.
 ///
 /// # Errors
 /// Where the database fails or refuses.
-pub async fn create_empty(client: &Client, name: &str) -> Result<(), PostgresError> {
-    let statement = format!("CREATE PUBLICATION {} WITH (publish_via_partition_root = true)", identifier(name));
+pub async fn create_empty(client: &Client, name: &str, major_version: i32) -> Result<(), PostgresError> {
+    let generated =
+        if major_version >= GENERATED_COLUMNS_SINCE { format!(", {GENERATED_COLUMNS}") } else { String::new() };
+    let name = identifier(name);
+    let statement = format!("CREATE PUBLICATION {name} WITH (publish_via_partition_root = true{generated})");
     Ok(client.batch_execute(&statement).await?)
+}
+
+/// The statement that makes a publication hold stored generated columns.
+#[must_use]
+pub fn generated_columns_statement(name: &str) -> String {
+    format!("ALTER PUBLICATION {} SET ({GENERATED_COLUMNS})", identifier(name))
+}
+
+/// Makes the publication hold stored generated columns.
+///
+/// # Errors
+/// Where the database fails or refuses.
+pub async fn publish_generated_columns(client: &Client, name: &str) -> Result<(), PostgresError> {
+    Ok(client.batch_execute(&generated_columns_statement(name)).await?)
 }
 
 /// Drops the publication.

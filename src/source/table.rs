@@ -24,6 +24,8 @@ pub struct Table {
     pub owned: bool,
     /// In the order of their numbers.
     pub columns: Vec<Column>,
+    /// Whether it has virtual generated columns: Postgres refuses UPDATE and DELETE of such a table under FULL.
+    pub virtual_columns: bool,
     /// The unique, immediate, valid ones on plain columns and all rows.
     pub indexes: Vec<UniqueIndex>,
     /// The columns by which the table is partitioned.
@@ -152,7 +154,7 @@ impl Table {
         match self.identity {
             Identity::Default => !self.primary_key().is_empty(),
             Identity::Index => self.indexes.iter().any(|index| index.identity),
-            Identity::Full => true,
+            Identity::Full => !self.virtual_columns,
             Identity::Nothing => false,
         }
     }
@@ -235,6 +237,7 @@ pub(crate) mod tests {
             identity: Identity::Default,
             owned: true,
             columns: (1..).zip('a'..).take(columns).map(column).collect(),
+            virtual_columns: false,
             indexes: indexes.iter().map(index).collect(),
             partition_key: partition_key.to_vec(),
             leaves: Vec::new(),
@@ -278,6 +281,10 @@ pub(crate) mod tests {
         table.indexes[0].identity = true;
         assert!(table.has_usable_identity());
         table.identity = Identity::Nothing;
+        assert!(!table.has_usable_identity());
+        table.identity = Identity::Full;
+        assert!(table.has_usable_identity());
+        table.virtual_columns = true;
         assert!(!table.has_usable_identity());
     }
 }

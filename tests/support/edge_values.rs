@@ -1,7 +1,8 @@
 //! Values at the edges of the types, for the comparison of each delivered `row` with `to_jsonb` of the same row.
 
-/// Types to be created before [`EDGE_VALUES`] can be used, one statement each, in this order.
+/// What has to be there before [`EDGE_VALUES`] can be used, one statement each, in this order.
 pub(crate) const EDGE_TYPES: &[&str] = &[
+    "CREATE TABLE \"Edge.Class\" ()",
     "CREATE TYPE edge_mood AS ENUM ('sad', 'so so', 'ha\"ppy, {really}', 'null', 'ärgerlich')",
     "CREATE DOMAIN edge_positive AS integer CHECK (VALUE > 0)",
     "CREATE DOMAIN edge_very_positive AS edge_positive CHECK (VALUE > 10)",
@@ -14,6 +15,40 @@ pub(crate) const EDGE_TYPES: &[&str] = &[
     "CREATE DOMAIN edge_box AS box",
     "CREATE TYPE edge_text_range AS RANGE (subtype = text)",
     "CREATE TYPE \"Edge Type\" AS ENUM ('x')",
+    "CREATE TYPE edge_payment AS (
+        amount numeric(12,2), \"Cur \"\"ren.cy\" text, at timestamptz, tags text[], doc jsonb, mood edge_mood)",
+    "CREATE TYPE edge_order AS (id bigint, payment edge_payment, payments edge_payment[], boxes box[], pair edge_pair)",
+    "CREATE TYPE edge_nothing AS ()",
+    "CREATE TYPE edge_one AS (alone text)",
+    "CREATE DOMAIN edge_paid AS edge_payment CHECK ((VALUE).amount >= 0)",
+    "CREATE DOMAIN edge_payments AS edge_payment[] CHECK (array_length(VALUE, 1) < 100)",
+    "CREATE DOMAIN edge_very_paid AS edge_paid",
+    "CREATE TYPE edge_moments AS RANGE (subtype = timestamptz, multirange_type_name = edge_many_moments)",
+    "CREATE EXTENSION hstore",
+    "CREATE EXTENSION citext",
+    "CREATE EXTENSION ltree",
+    "CREATE EXTENSION cube",
+    "CREATE EXTENSION seg",
+    "CREATE EXTENSION isn",
+    // Two types as an extension would make them, one without and one with a cast to json.
+    "CREATE TYPE edge_vector",
+    "CREATE FUNCTION edge_vector_in(cstring) RETURNS edge_vector LANGUAGE internal IMMUTABLE STRICT AS 'textin'",
+    "CREATE FUNCTION edge_vector_out(edge_vector) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout'",
+    "CREATE TYPE edge_vector (INPUT = edge_vector_in, OUTPUT = edge_vector_out, LIKE = text)",
+    "CREATE TYPE edge_point3",
+    "CREATE FUNCTION edge_point3_in(cstring) RETURNS edge_point3 LANGUAGE internal IMMUTABLE STRICT AS 'textin'",
+    "CREATE FUNCTION edge_point3_out(edge_point3) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout'",
+    "CREATE TYPE edge_point3 (INPUT = edge_point3_in, OUTPUT = edge_point3_out, LIKE = text)",
+    "CREATE FUNCTION edge_point3_json(edge_point3) RETURNS json LANGUAGE sql STABLE AS
+        $$ SELECT json_build_object('x y z', string_to_array(public.edge_point3_out($1)::text, ' '),
+                                    'printed', timestamptz '2026-01-01 00:00:00+00') $$",
+    "CREATE CAST (edge_point3 AS json) WITH FUNCTION edge_point3_json(edge_point3)",
+    "CREATE DOMAIN edge_corner AS edge_point3",
+    "CREATE TYPE edge_rank AS ENUM ('low', 'high')",
+    "CREATE FUNCTION edge_rank_json(edge_rank) RETURNS json LANGUAGE sql STABLE AS
+        $$ SELECT to_json(length($1::text)) $$",
+    "CREATE CAST (edge_rank AS json) WITH FUNCTION edge_rank_json(edge_rank)",
+    "CREATE TYPE edge_shape AS (corners edge_point3[], tags hstore, rank edge_rank, vector edge_vector)",
 ];
 
 /// A type as SQL names it, and the text of a value, to be cast to that type.
@@ -217,6 +252,62 @@ pub(crate) const EDGE_VALUES: &[(&str, &str)] = &[
     ("edge_boxes", "{(3,4),(1,2);NULL}"),
     ("edge_boxes[]", "{\"{(3,4),(1,2);(7,8),(5,6)}\"}"),
     ("edge_text_range", "[\"a \\\" b\",z)"),
+    ("regproc", "pg_catalog.now"),
+    ("regprocedure", "pg_catalog.abs(integer)"),
+    ("regoper", "pg_catalog.||/"),
+    ("regoperator", "pg_catalog.+(integer,integer)"),
+    ("regclass", "public.\"Edge.Class\""),
+    ("regconfig", "pg_catalog.english"),
+    ("regdictionary", "pg_catalog.simple"),
+    ("regnamespace", "public"),
+    ("regrole", "pg_monitor"),
+    ("regcollation", "pg_catalog.\"C\""),
+    ("aclitem", "pg_monitor=r/pg_monitor"),
+    ("txid_snapshot", "10:20:10,14,15"),
+    ("bit varying(9)", "101010101"),
+    ("interval", "1 mon -1 days +00:00:00.000001"),
+    ("interval hour to second(2)", "-00:00:00.01"),
+    ("nummultirange", "{(,1.50],[3,3]}"),
+    ("datemultirange", "{[2026-01-01,2026-02-01)}"),
+    ("tsmultirange", "{[\"2026-01-01 00:00:00\",infinity)}"),
+    ("int8multirange", "{}"),
+    ("information_schema.sql_identifier", "an identifier"),
+    ("information_schema.cardinal_number", "7"),
+    ("edge_payment", "(,,,,,)"),
+    (
+        "edge_payment",
+        "(1.50,\"e \"\"u\"\" r\\\\\",\"2026-01-01 00:00:00+00\",\"{a,\"\"b, c\"\"}\",\"{\"\"a\"\": [1]}\",\"so so\")",
+    ),
+    ("edge_payment", "(0,\"\",infinity,{},null,\"ha\"\"ppy, {really}\")"),
+    ("edge_payment[]", "{\"(1,\\\"a\\\\\\\\b\\\",,,,)\",NULL,\"(,,,,,)\"}"),
+    (
+        "edge_order",
+        "(7,\"(1.50,eur,,\"\"{a,\"\"\"\"b c\"\"\"\"}\"\",,sad)\",\"{\"\"(2,usd,,,,)\"\"}\",\"{(3,4),(1,2);(7,8),(5,6)}\",\"{1,2}\")",
+    ),
+    ("edge_order", "(,,,,)"),
+    ("edge_nothing", "()"),
+    ("edge_one", "()"),
+    ("edge_one", "(\"\")"),
+    ("edge_paid", "(1,,,,,)"),
+    ("edge_very_paid", "(2.25,eur,,,,)"),
+    ("edge_payments", "{\"(1,,,,,)\"}"),
+    ("edge_moments", "[\"2026-01-01 00:00:00+00\",infinity)"),
+    ("edge_many_moments", "{[\"2026-01-01 00:00:00+00\",infinity)}"),
+    ("hstore", ""),
+    ("hstore", "\"a\"=>\"1\", \"b c\"=>NULL, \"\"=>\"\\\"quoted\\\", \\\\ and => \""),
+    ("citext", "Some Text \"quoted\""),
+    ("ltree", "Top.Science.Astronomy"),
+    ("lquery", "*.Astro*@.!pictures@"),
+    ("cube", "(1.5, 2),(3, 4)"),
+    ("seg", "1.5 .. 2.50"),
+    ("ean13", "978-0-393-04002-9"),
+    ("edge_vector", "[1,2.5,3]"),
+    ("edge_point3", "1 2.5 3"),
+    ("edge_point3", "it's \\ \"quoted\""),
+    ("edge_corner", "4 5 6"),
+    ("edge_rank", "high"),
+    ("edge_shape", "(\"{\"\"1 2 3\"\",\"\"4 5 6\"\"}\",\"\"\"a\"\"=>NULL\",low,[1])"),
+    ("edge_shape", "(,,,)"),
     ("\"Edge Type\"", "x"),
     ("\"Edge Type\"[]", "{x,NULL}"),
 ];
@@ -230,3 +321,8 @@ pub(crate) const EDGE_VALUES_SENT_AS_TEXT: &[(&str, &str)] = &[
     ("json", "1e200000"),
     ("json", "[1e-16384]"),
 ];
+
+/// The edge values of this type.
+pub(crate) fn edge_values_of(type_name: &str) -> Vec<&'static str> {
+    EDGE_VALUES.iter().filter(|(name, _)| *name == type_name).map(|(_, value)| *value).collect()
+}

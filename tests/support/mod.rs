@@ -7,10 +7,12 @@ pub(crate) mod daemon;
 pub(crate) mod database;
 pub(crate) mod edge_values;
 pub(crate) mod fixtures;
+pub(crate) mod oracle;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod samples;
 pub(crate) mod secured;
 pub(crate) mod sink;
 pub(crate) mod site;
@@ -34,3 +36,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a condition that cannot announce itself is looked at.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// A number that a variable of the environment gives, such as the seed of a run that is to be replayed.
+pub(crate) fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}

@@ -7,7 +7,7 @@ use webhookdb_notifications::demo::ThrowawayPostgres;
 
 use super::fixtures::{CHARGES, CUSTOMERS, Table};
 use super::receiver::SECRET;
-use super::{Config, Daemon, TestDatabase, Webhookdb};
+use super::{Config, Daemon, Receiver, TestDatabase, Webhookdb, oracle};
 
 /// The organization's key.
 pub(crate) const ORGANIZATION: &str = "acme_corp";
@@ -46,6 +46,17 @@ impl Site {
         site.integrate(&CHARGES).await;
         site.integrate(&CUSTOMERS).await;
         site
+    }
+
+    /// A site with this further table, under this `replica_identity`, and an endpoint that is subscribed to it. Every version of
+    /// the table's rows is recorded: see [`oracle`].
+    pub(crate) async fn watching(name: &str, replica_identity: &str, table: &Table) -> (Self, Receiver) {
+        let site = Self::with(name, |config| config.set("source.replica_identity", replica_identity)).await;
+        site.add(table).await;
+        oracle::record(&site.database, table.name).await;
+        let receiver = Receiver::start().await;
+        site.subscribe(table.service, &receiver.url("/")).await;
+        (site, receiver)
     }
 
     /// The same with a catalog elsewhere, at this URL. `database` is the source's.

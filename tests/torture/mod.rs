@@ -22,16 +22,12 @@ mod writers;
 
 use std::time::Duration;
 
+use crate::support::from_environment;
 use load::Writer;
 use plan::Plan;
 
 /// Of the short form: long enough for a kind of fault or two after the other, and each kind in a few runs.
 const SHORT: Duration = Duration::from_secs(25);
-
-fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
-}
 
 fn seed() -> u64 {
     from_environment("TORTURE_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()))

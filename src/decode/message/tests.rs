@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::test_frames::{charges, delete, frame, insert, put_name, relation_frame, update};
-use crate::decode::{Datum, RowNotes, Shape, Types};
+use crate::decode::{Casts, Datum, RowNotes, Shape, Types};
 use bytes::BufMut;
 use proptest::prelude::*;
 
@@ -236,7 +236,7 @@ proptest! {
         let Ok(Message::Insert { new, .. }) = parse(insert(1, &values)) else { panic!("no INSERT") };
         let shape = Shape::new(charges(), &Types::new());
         let mut out = Vec::new();
-        let RowNotes { unchanged, .. } = shape.encode_row(&shape.read(&new).unwrap(), None, &mut out);
+        let RowNotes { unchanged, .. } = shape.encode_row(&shape.read(&new).unwrap(), None, &mut Casts::default(), &mut out);
         prop_assert!(unchanged.is_empty());
         prop_assert!(std::str::from_utf8(&out).is_ok());
     }
