@@ -106,7 +106,8 @@ impl<'a> Interested<'a> {
     }
 
     fn route(&self, relation: &Relation) -> Route {
-        let integration = relation.integration.as_deref().filter(|_| relation.state.is_live());
+        // A table that was dropped while its changes were still to be read is its integration's all the same.
+        let integration = relation.integration.as_deref();
         let Some(integration) = integration.and_then(|opaque_id| self.integrations.get(opaque_id)) else {
             return Route::Passed;
         };

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
 use super::CatalogError;
+use super::rights;
 use crate::model::{Lsn, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
 
 /// Everything that the catalog holds, from one snapshot of its database.
@@ -155,7 +156,11 @@ impl Snapshot {
 pub async fn load(client: &Client, schema: &str, default_source: &str) -> Result<Snapshot, CatalogError> {
     let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
     let mut snapshot = Snapshot::default();
-    for row in client.query(&statement, &[]).await? {
+    let rows = match client.query(&statement, &[]).await {
+        Ok(rows) => rows,
+        Err(error) => return Err(rights::explain(client, schema, error.into()).await),
+    };
+    for row in rows {
         let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         snapshot.take_in(kind, item, default_source).map_err(|source| unreadable(kind, source))?;
     }

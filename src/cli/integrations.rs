@@ -195,5 +195,5 @@ async fn unpublish(context: &Context<'_>, relation: &Relation) -> anyhow::Result
     let source = context.settings.sources().iter().find(|source| source.name() == relation.source);
     let source = source.with_context(|| format!("the config has no source {}", relation.source))?;
     let client = connect_source(source).await?;
-    Ok(upkeep::take_out(&client, source, relation.oid).await?)
+    Ok(upkeep::take_out(&context.catalog, &client, source, relation.oid).await?)
 }

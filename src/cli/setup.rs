@@ -1,16 +1,18 @@
 //! `webhookdb setup`: prepares everything, and tells what it did and found.
 
+use std::convert::Infallible;
+
 use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::context::{Context, connect_catalog};
 use super::output::{answer, answer_text, complain, warn};
 use super::prompt;
 use crate::catalog::{self, CatalogError};
-use crate::config::Settings;
-use crate::model::Lsn;
+use crate::config::{PostgresUrl, Settings};
+use crate::model::{Lsn, Secret};
 use crate::setup::{self, Accept, Note};
-use crate::source::publication::qualified;
 
 /// What to do.
 #[derive(Args, Debug)]
@@ -18,6 +20,10 @@ pub(super) struct SetupArgs {
     /// Print the SQL for a DBA to run with psql, and do nothing
     #[arg(long, conflicts_with_all = ["drop", "accept_gap", "accept_server", "skip_transaction"])]
     sql: bool,
+    /// Do with an owner's or a superuser's rights what the config's role may not. The password is better given in the
+    /// environment, which others on this machine cannot read
+    #[arg(long, value_name = "URL", env = "WEBHOOKDB_ADMIN_URL", hide_env_values = true, value_parser = unseen)]
+    admin_url: Option<Secret>,
     /// Begin anew where the old position can't be continued; the gap is recorded
     #[arg(long)]
     accept_gap: bool,
@@ -35,30 +41,40 @@ pub(super) struct SetupArgs {
     yes: bool,
 }
 
+/// A value that is no part of any message, even where it turns out not to be a URL.
+#[allow(clippy::unnecessary_wraps, reason = "what clap asks for")]
+fn unseen(value: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(value.to_owned()))
+}
+
 pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<()> {
+    let admin: Option<PostgresUrl> = match &args.admin_url {
+        Some(url) => Some(url.expose().parse().context("--admin-url can't be used")?),
+        None => None,
+    };
     if args.sql {
         return answer_text(&setup::fill_in(settings, &integration_tables(settings).await));
     }
     if args.drop {
-        return drop_all(settings, args.yes).await;
+        return drop_all(settings, admin, args.yes).await;
     }
     if let Some(lsn) = args.skip_transaction {
         setup::skip_transaction(settings, lsn, &mut tell).await?;
         return answer("Everything after the transaction will be delivered.");
     }
     let accept = Accept { gap: args.accept_gap, server: args.accept_server };
-    setup::run(settings, accept, &mut tell).await?;
+    setup::run(settings, accept, admin, &mut tell).await?;
     answer("Everything is set up.")
 }
 
-async fn drop_all(settings: &Settings, yes: bool) -> anyhow::Result<()> {
+async fn drop_all(settings: &Settings, admin: Option<PostgresUrl>, yes: bool) -> anyhow::Result<()> {
     let question = "This removes the slot, the publication, and every subscription with what it is owed. \
                     Where setup made the tables of organizations and integrations, these too. Go on? [y/N] ";
     if !yes && !prompt::confirm(question)? {
         complain("Nothing was removed.");
         return Ok(());
     }
-    setup::drop_all(settings, &mut tell).await?;
+    setup::drop_all(settings, admin, &mut tell).await?;
     answer("Everything that setup made is removed.")
 }
 
@@ -74,7 +90,7 @@ fn tell(note: Note) {
 }
 
 /// The tables of the integrations, as far as the catalog can be read already: the script is of use without them too.
-async fn integration_tables(settings: &Settings) -> Vec<String> {
+async fn integration_tables(settings: &Settings) -> Vec<(String, String)> {
     match try_integration_tables(settings).await {
         Ok(tables) => tables,
         Err(error) => {
@@ -84,15 +100,16 @@ async fn integration_tables(settings: &Settings) -> Vec<String> {
     }
 }
 
-async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<String>> {
+/// Schema and name of each.
+async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<(String, String)>> {
     let catalog = connect_catalog(settings).await?;
     let context = Context { settings, catalog };
     match context.snapshot().await {
-        Ok(snapshot) => Ok(snapshot.integrations.iter().map(|one| qualified(&one.schema, &one.table_name)).collect()),
-        Err(CatalogError::NotSetUp(_)) => {
-            let tables = catalog::tables_before_setup(&context.catalog, context.schema()).await?;
-            Ok(tables.iter().map(|(schema, name)| qualified(schema, name)).collect())
+        Ok(snapshot) => {
+            let tables = snapshot.integrations.into_iter().map(|one| (one.schema, one.table_name));
+            Ok(tables.collect())
         }
+        Err(CatalogError::NotSetUp(_)) => Ok(catalog::tables_before_setup(&context.catalog, context.schema()).await?),
         Err(error) => Err(error.into()),
     }
 }

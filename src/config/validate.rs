@@ -8,8 +8,8 @@ use super::problems::{Problems, Reported};
 use super::tree::{Entry, Field, Place, Text, TextList};
 use super::values::{self, Checked, address, choice, count, duration, matching, networks, size};
 use super::{
-    CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, ReplicaIdentity, Settings,
-    SourceSettings, WhenFull, files, limits,
+    CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, Publish, ReplicaIdentity,
+    Settings, SourceSettings, WhenFull, files, limits,
 };
 
 /// The schema of this program's own tables.
@@ -17,13 +17,6 @@ const OWN_SCHEMA: &str = "notifications";
 
 /// What is said of a key whose feature is still to come.
 const NOT_YET: &str = "not yet supported";
-
-/// What `publish` may say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Publish {
-    Integrations,
-    Schema,
-}
 
 /// The settings of the file; relative names of files start at `directory`.
 pub(super) fn validate(file: ConfigFile, directory: &Path, problems: &mut Problems) -> Result<Settings, Reported> {
@@ -127,14 +120,16 @@ fn source(
     let identities = [("key", ReplicaIdentity::Key), ("full", ReplicaIdentity::Full), ("keep", ReplicaIdentity::Keep)];
     let replica_identity = choice(file.replica_identity, limits::REPLICA_IDENTITY, &identities, problems);
     let organizations = refuse_organizations(file.organizations, problems);
-    let publish = refuse_schema_publication(file.publish, problems);
+    let choices = [("integrations", Publish::Integrations), ("schema", Publish::Schema)];
+    let publish = choice(file.publish, limits::PUBLISH, &choices, problems);
     let primary_url = refuse(file.primary_url, problems);
-    organizations.and(publish).and(primary_url)?;
+    organizations.and(primary_url)?;
     Ok(SourceSettings {
         name: name?,
         url: url?,
         slot: slot?,
         publication: publication?,
+        publish: publish?,
         replica_identity: replica_identity?,
     })
 }
@@ -149,18 +144,6 @@ fn refuse_organizations(organizations: TextList, problems: &mut Problems) -> Res
     first.map_or(Ok(()), |first| {
         Err(problems.add(&first.place, format!("a choice of organizations is {NOT_YET}; expected [], for all")))
     })
-}
-
-fn refuse_schema_publication(field: Field<Text>, problems: &mut Problems) -> Result<(), Reported> {
-    let place = field.as_ref().ok().and_then(Option::as_ref).map(|entry| entry.place.clone());
-    let choices = [("integrations", Publish::Integrations), ("schema", Publish::Schema)];
-    let publish = choice(field, Publish::Integrations, &choices, problems)?;
-    match place {
-        Some(place) if publish == Publish::Schema => {
-            Err(problems.add(&place, format!("\"schema\" is {NOT_YET}; expected \"integrations\"")))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn delivery(file: DeliveryFile, directory: &Path, problems: &mut Problems) -> Result<DeliverySettings, Reported> {

@@ -1,9 +1,12 @@
 //! Everything that `setup` does, and the upkeep of the publication that `notification create` and the daemon share with it.
 
+mod admin;
 mod assess;
+mod by_schema;
 mod checks;
 mod error;
 mod identity;
+mod note;
 mod publish;
 mod report;
 mod run;

@@ -1,32 +1,35 @@
 //! `setup --sql`: the script for a DBA, with this config's names filled in.
 
-use crate::config::{ReplicaIdentity, Settings};
+use super::admin;
+use crate::config::Settings;
 
 /// The script as it stands in the repository, which psql runs.
 const SCRIPT: &str = include_str!("../../sql/setup-replication.sql");
+/// What it includes, by the line that includes it.
+const PARTS: [(&str, &str); 2] =
+    [("\\ir admin/role.sql\n", admin::ROLE), ("\\ir admin/publisher.sql\n", admin::PUBLISHER)];
 
-/// The script with the names of the config's first source, and these tables (`schema.name`, quoted as SQL wants it).
+/// The script with the names of the config's first source, and the tables and schemas of these integrations.
 #[must_use]
-pub fn fill_in(settings: &Settings, tables: &[String]) -> String {
-    let Some(source) = settings.sources().first() else { return SCRIPT.to_owned() };
-    let identity = match source.replica_identity() {
-        ReplicaIdentity::Key => "key",
-        ReplicaIdentity::Full => "full",
-        ReplicaIdentity::Keep => "keep",
-    };
+pub fn fill_in(settings: &Settings, tables: &[(String, String)]) -> String {
+    let script = PARTS.iter().fold(SCRIPT.to_owned(), |script, (line, part)| script.replace(line, part));
+    let Some(source) = settings.sources().first() else { return script };
+    let catalog_schema = if admin::holds_catalog(settings, source) { settings.catalog().schema() } else { "" };
     let variables = [
         ("role", source.url().user.clone()),
         ("publication", source.publication().to_owned()),
         ("slot", source.slot().to_owned()),
-        ("replica_identity", identity.to_owned()),
-        ("tables", array_literal(tables)),
+        ("replica_identity", source.replica_identity().as_str().to_owned()),
+        ("catalog_schema", catalog_schema.to_owned()),
+        ("schemas", array_literal(&admin::schemas(tables))),
+        ("tables", array_literal(&admin::quoted(tables))),
     ];
     let set = variables.iter().map(|(name, value)| format!("\\set {name} {}\n", psql_literal(value)));
-    format!("{}\n{SCRIPT}", set.collect::<String>())
+    format!("{}\n{script}", set.collect::<String>())
 }
 
 /// `{"a","b"}`, the text form of an array.
-fn array_literal(items: &[String]) -> String {
+pub(super) fn array_literal(items: &[String]) -> String {
     let quoted = items.iter().map(|item| format!("\"{}\"", item.replace('\\', "\\\\").replace('"', "\\\"")));
     format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }

@@ -1,34 +1,45 @@
 //! `setup --drop`: what `setup` made goes, and nothing else.
 
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::SetupError;
+use super::admin::{self, Admin, DELEGATE_KIND};
 use super::publish::{IDENTITY_KIND, identity_of_detail};
 use super::report::{Note, Report};
 use super::run::{connect, lock};
 use crate::catalog::{made, own_tables};
-use crate::config::{Settings, SourceSettings};
+use crate::config::{PostgresUrl, Settings, SourceSettings};
 use crate::postgres::PostgresError;
-use crate::source::publication::{self, TableChanges};
-use crate::source::{ServerFacts, SlotState, slot, table};
+use crate::source::{Alterations, Delegate, Hand, ServerFacts, SlotState, delegate, publication, slot, table};
 
-/// Removes the slots, publications, replica identities and tables that `setup` made. What it only adopted stays.
+/// Removes the slots, publications, replica identities, functions and tables that `setup` made. What it only adopted stays.
 ///
 /// # Errors
 /// Where a daemon is still reading (then nothing is removed), or a database fails or refuses.
-pub async fn drop_all(settings: &Settings, report: Report<'_>) -> Result<(), SetupError> {
+pub async fn drop_all(settings: &Settings, admin: Option<PostgresUrl>, report: Report<'_>) -> Result<(), SetupError> {
+    let admin = admin.map(|url| Admin::new(url, settings)).transpose()?;
     let catalog = connect(settings.catalog().url(), "the catalog").await?;
     lock(&catalog).await?;
     let mut sources = Vec::new();
     for source in settings.sources() {
         let client = connect(source.url(), &format!("source {}", source.name())).await?;
         refuse_active(&client, source).await?;
-        sources.push(SourceUndo { catalog: &catalog, client, settings: source });
+        let admin = lend(admin.as_ref(), source.url()).await?;
+        sources.push(SourceUndo { catalog: &catalog, client, admin, settings: source });
     }
     for source in &sources {
         source.run(report).await?;
     }
-    drop_catalog(&catalog, settings.catalog().schema(), report).await
+    let owner = lend(admin.as_ref(), settings.catalog().url()).await?;
+    drop_catalog(&catalog, owner.as_ref().unwrap_or(&catalog), settings.catalog().schema(), report).await
+}
+
+async fn lend(admin: Option<&Admin<'_>>, target: &PostgresUrl) -> Result<Option<Client>, SetupError> {
+    match admin {
+        Some(admin) => admin.connect(target).await,
+        None => Ok(None),
+    }
 }
 
 async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(), SetupError> {
@@ -42,6 +53,8 @@ async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(),
 struct SourceUndo<'a> {
     catalog: &'a Client,
     client: Client,
+    /// A session with an owner's or a superuser's rights.
+    admin: Option<Client>,
     settings: &'a SourceSettings,
 }
 
@@ -49,7 +62,35 @@ impl SourceUndo<'_> {
     async fn run(&self, report: Report<'_>) -> Result<(), SetupError> {
         self.slot(report).await?;
         self.publication(report).await?;
-        self.identities(report).await
+        self.identities(report).await?;
+        self.functions(report).await
+    }
+
+    /// Who owns what is to be removed.
+    fn owner(&self) -> &Client {
+        self.admin.as_ref().unwrap_or(&self.client)
+    }
+
+    async fn functions(&self, report: Report<'_>) -> Result<(), SetupError> {
+        let schema = delegate::schema_name(self.settings.slot());
+        match &self.admin {
+            Some(admin) if self.made(DELEGATE_KIND, &schema).await? => {
+                admin::drop_functions(admin, self.settings).await?;
+                made::forget(self.catalog, DELEGATE_KIND, self.settings.name(), &schema).await?;
+                report(Note::done(format!("dropped schema {schema} and its functions")));
+            }
+            _ if Delegate::find(&self.client, self.settings.slot()).await?.is_some() => {
+                report(Note::hazard(
+                    format!("schema {schema} and its functions stay: they are not this role's"),
+                    format!(
+                        "run with --admin-url as a superuser; or: DROP SCHEMA {} CASCADE",
+                        escape_identifier(&schema)
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn made(&self, kind: &str, name: &str) -> Result<bool, SetupError> {
@@ -76,7 +117,7 @@ impl SourceUndo<'_> {
     async fn publication(&self, report: Report<'_>) -> Result<(), SetupError> {
         let name = self.settings.publication();
         if self.made("publication", name).await? {
-            publication::drop_publication(&self.client, name).await?;
+            publication::drop_publication(self.owner(), name).await?;
             made::forget(self.catalog, "publication", self.settings.name(), name).await?;
             report(Note::done(format!("dropped publication {name}")));
         } else if publication::publication_state(&self.client, name).await?.is_some() {
@@ -96,9 +137,10 @@ impl SourceUndo<'_> {
                 continue;
             }
             if let Some(table) = table::table(&self.client, oid).await? {
-                let mut changes = TableChanges::default();
-                changes.set_identity(&table.schema, &table.name, &before);
-                report(reset_note(&table.display_name(), &changes, changes.run(&self.client).await));
+                let mut changes = Alterations::default();
+                changes.set_identity(table.table_name(), before);
+                let done = changes.run(self.owner(), &Hand::Own).await;
+                report(reset_note(&table.display_name(), &changes, done));
             }
             made::forget(self.catalog, IDENTITY_KIND, self.settings.name(), &identity.name).await?;
         }
@@ -106,18 +148,18 @@ impl SourceUndo<'_> {
     }
 }
 
-fn reset_note(table: &str, changes: &TableChanges, done: Result<(), PostgresError>) -> Note {
+fn reset_note(table: &str, changes: &Alterations, done: Result<(), PostgresError>) -> Note {
     match done {
         Ok(()) => Note::done(format!("set the replica identity of table {table} as it was")),
         Err(error) => Note::hazard(
             format!("the replica identity of table {table} could not be set as it was: {error}"),
-            changes.statements().join("; "),
+            changes.statements(),
         ),
     }
 }
 
-async fn drop_catalog(catalog: &Client, schema: &str, report: Report<'_>) -> Result<(), SetupError> {
-    if own_tables::drop_ours(catalog, schema).await? {
+async fn drop_catalog(catalog: &Client, owner: &Client, schema: &str, report: Report<'_>) -> Result<(), SetupError> {
+    if own_tables::drop_ours(catalog, owner, schema).await? {
         report(Note::done(format!("dropped tables organizations and service_integrations in schema {schema}")));
     } else {
         report(Note::found(format!(

@@ -30,7 +30,6 @@ pub(super) const WRONG_VALUES: &[(&str, &str, &str, &str)] = &[
     ("[[source]]", "organizations = ['acme']", "organizations", "not yet supported"),
     ("[[source]]", "organizations = 'acme'", "organizations", "expected an array of strings, found a string"),
     ("[[source]]", "organizations = [1]", "organizations", "expected an array of strings, found an integer"),
-    ("[[source]]", "publish = 'schema'", "publish", "not yet supported"),
     ("[[source]]", "publish = 'all'", "publish", "expected \"integrations\" or \"schema\", found \"all\""),
     ("[[source]]", "replica_identity = 'none'", "replica_identity", "expected \"key\" or \"full\" or \"keep\""),
     ("[[source]]", "primary_url = 'postgres://h/d'", "primary_url", "not yet supported"),
@@ -141,7 +140,7 @@ slot = "Not A Slot"
 organizations = [
     "acme",
 ]
-publish = "schema"
+publish = "all"
 
 [delivery]
 timeout = "10 parsecs"
@@ -172,7 +171,7 @@ level = "${LEVEL}"
             (4, "[catalog] shema", "did you mean schema?"),
             (7, "[[source]] slot", "found \"Not A Slot\""),
             (9, "[[source]] organizations", "not yet supported"),
-            (11, "[[source]] publish", "not yet supported"),
+            (11, "[[source]] publish", "found \"all\""),
             (14, "[delivery] timeout", "found \"10 parsecs\""),
             (15, "[delivery] max_attempts", "found 0"),
             (16, "[delivery] memory", "found \"64 elephants\""),
