@@ -57,7 +57,8 @@ impl Unpublishable {
             Self::NotATable => "name the table that holds the rows",
             Self::NotLogged => "ALTER TABLE … SET LOGGED",
             Self::NoIdentity => {
-                "give the table a primary key, or set replica_identity to \"key\" or \"full\" instead of \"keep\""
+                "give the table a primary key or a replica identity of its own, or set replica_identity to \"key\" or \"full\" \
+                 instead of \"keep\""
             }
         }
     }

@@ -93,7 +93,8 @@ async fn prepare_catalog(
     let migrated = match migrations::migrate(&mut catalog).await {
         Ok(migrated) => migrated,
         Err(error) => {
-            let grants = rights::missing(&catalog, settings.catalog().schema()).await?;
+            // Where the schema is there already, what is missing is not the right to make one.
+            let grants = rights::missing(&catalog, "").await?;
             return Err(explain(error, "make or alter the schema notifications", &database, url).with_grants(&grants));
         }
     };
