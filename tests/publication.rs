@@ -251,7 +251,10 @@ async fn partitions_come_and_go_and_rows_move_between_them_under_the_name_of_the
     site.database.execute("ALTER TABLE listed ATTACH PARTITION listed_2 FOR VALUES IN (2)").await;
     site.database.execute("UPDATE listed SET kind = 2").await;
     site.database.execute("ALTER TABLE listed DETACH PARTITION listed_2").await;
-    site.database.execute("INSERT INTO listed_2 (kind, id) VALUES (2, 'row_of_nobody')").await;
+    // Until it is connected anew, the walsender of version 14 goes on publishing what was detached.
+    if major_version(&site.database).await > 14 {
+        site.database.execute("INSERT INTO listed_2 (kind, id) VALUES (2, 'row_of_nobody')").await;
+    }
     site.database.execute("INSERT INTO listed VALUES (1, 'row_2')").await;
     receiver.wait_for(5).await;
     let told: Vec<(String, String)> = receiver

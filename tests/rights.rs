@@ -4,6 +4,7 @@
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
 use webhookdb_notifications::config::PostgresUrl;
+use webhookdb_notifications::postgres;
 use webhookdb_notifications::source::{ReplicationConnection, SourceError};
 
 use crate::support::fixtures::{CHARGES, CUSTOMERS, EVENTS, WEBHOOKDB_TABLES};
@@ -51,10 +52,8 @@ impl Rights {
     /// A session of the role.
     async fn session(&self) -> tokio_postgres::Client {
         let url = self.database.cluster().url_of(&self.role, self.database.name());
-        let (client, connection) =
-            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the role logs in");
-        tokio::spawn(connection);
-        client
+        let url: PostgresUrl = url.parse().expect("a URL");
+        postgres::connect(&url, "a malicious role").await.expect("the role logs in")
     }
 
     /// Runs the command, which fails for want of a right; gives that right by the very statement that the hint names.

@@ -17,7 +17,7 @@ pub enum CatalogError {
         grant: String,
         /// What the server said.
         #[source]
-        source: PostgresError,
+        source: Box<PostgresError>,
     },
     /// `setup` was never run here, or is older than this program.
     #[error("the catalog is not set up")]

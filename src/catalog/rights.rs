@@ -23,7 +23,9 @@ pub(super) async fn explain(client: &Client, schema: &str, error: CatalogError) 
         return source.into();
     }
     match missing(client, schema).await {
-        Ok(grants) if !grants.is_empty() => CatalogError::MissingRight { grant: grants.join("; "), source },
+        Ok(grants) if !grants.is_empty() => {
+            CatalogError::MissingRight { grant: grants.join("; "), source: Box::new(source) }
+        }
         _ => source.into(),
     }
 }

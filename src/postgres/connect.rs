@@ -74,9 +74,7 @@ async fn login(
 /// During the login an answer that is neither the server's error nor the socket's is about credentials.
 fn login_error(error: tokio_postgres::Error, url: &PostgresUrl) -> PostgresError {
     match PostgresError::from(error) {
-        PostgresError::Server(source) if is_refused(&source) => {
-            PostgresError::MayNotLogIn { role: url.user.clone(), database: url.database.clone(), source }
-        }
+        PostgresError::Server(source) if is_refused(&source) => PostgresError::may_not_log_in(url, source),
         PostgresError::Unexpected(cause) => PostgresError::Credentials(cause),
         other => other,
     }

@@ -10,6 +10,7 @@ use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
 use super::ServerError;
+use crate::config::PostgresUrl;
 
 /// Why a server was not reached or refused a statement.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,7 @@ pub enum PostgresError {
         database: String,
         /// What the server said.
         #[source]
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// A pooler that hands out sessions by the transaction.
     #[error("what answers at {address} is a transaction pooler, not Postgres itself")]
@@ -95,6 +96,12 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// The server's refusal of whom the URL names.
+    #[must_use]
+    pub(crate) fn may_not_log_in(url: &PostgresUrl, source: ServerError) -> Self {
+        Self::MayNotLogIn { role: url.user.clone(), database: url.database.clone(), source: Box::new(source) }
+    }
+
     /// Whether the same thing may succeed later with nobody having changed anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -143,7 +150,8 @@ impl PostgresError {
     #[must_use]
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
-            Self::Server(error) | Self::MayNotLogIn { source: error, .. } => Some(error.sqlstate()),
+            Self::Server(error) => Some(error.sqlstate()),
+            Self::MayNotLogIn { source, .. } => Some(source.sqlstate()),
             _ => None,
         }
     }

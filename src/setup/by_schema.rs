@@ -103,6 +103,6 @@ fn explain(error: PostgresError, settings: &SourceSettings, schema: &str) -> Set
     SetupError::MayNotPublishSchema {
         schema: schema.to_owned(),
         statement: publication::add_schema_statement(settings.publication(), schema),
-        source: error,
+        source: Box::new(error),
     }
 }

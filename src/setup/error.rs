@@ -145,7 +145,7 @@ pub enum SetupError {
         statement: String,
         /// What the server said.
         #[source]
-        source: PostgresError,
+        source: Box<PostgresError>,
     },
     /// The functions that act for the role do not take this table for an integration's.
     #[error("table {table} is not published by the functions of `setup --admin-url`")]
@@ -156,7 +156,7 @@ pub enum SetupError {
         statements: String,
         /// What the function said.
         #[source]
-        source: PostgresError,
+        source: Box<PostgresError>,
     },
     /// A table whose own UPDATE and DELETE would have failed.
     #[error(

@@ -228,7 +228,7 @@ fn explain(error: PostgresError, table: &Table, changes: &Alterations, hand: &Ha
         }
         // What the functions themselves refuse.
         (Some(code), Hand::Delegate(_)) if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
-            SetupError::DelegateRefused { table: table_name, statements: changes.statements(), source: error }
+            SetupError::DelegateRefused { table: table_name, statements: changes.statements(), source: Box::new(error) }
         }
         (Some(code), Hand::Own) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             SetupError::MayNotPublish { table: table_name, remedy: by_hand(&changes.statements()) }

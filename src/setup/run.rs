@@ -72,7 +72,7 @@ pub(super) async fn lock(catalog: &Client) -> Result<(), PostgresError> {
     Ok(catalog.batch_execute(&script).await?)
 }
 
-/// Returns the session that holds the lock.
+/// The session that comes first holds the lock for both.
 async fn prepare_catalog(
     settings: &Settings,
     admin: Option<&Client>,
@@ -81,6 +81,7 @@ async fn prepare_catalog(
     let url = settings.catalog().url();
     let there_before = match admin {
         Some(admin) => {
+            lock(admin).await?;
             let there = migrations::schema_exists(admin).await?;
             admin::prepare_catalog_role(admin, settings, report).await?;
             there
@@ -88,7 +89,9 @@ async fn prepare_catalog(
         None => true,
     };
     let mut catalog = connect(url, "the catalog").await?;
-    lock(&catalog).await?;
+    if admin.is_none() {
+        lock(&catalog).await?;
+    }
     let database = format!("DATABASE {}", escape_identifier(&url.database));
     let migrated = match migrations::migrate(&mut catalog).await {
         Ok(migrated) => migrated,

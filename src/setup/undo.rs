@@ -1,14 +1,17 @@
 //! `setup --drop`: what `setup` made goes, and nothing else.
 
+use std::collections::HashSet;
+
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::SetupError;
 use super::admin::{self, Admin, DELEGATE_KIND};
 use super::publish::{IDENTITY_KIND, identity_of_detail};
 use super::report::{Note, Report};
 use super::run::{connect, lock};
-use crate::catalog::{made, own_tables};
+use crate::catalog::{CatalogError, made, own_tables};
 use crate::config::{PostgresUrl, Settings, SourceSettings};
 use crate::postgres::PostgresError;
 use crate::source::{Alterations, Delegate, Hand, ServerFacts, SlotState, delegate, publication, slot, table};
@@ -79,16 +82,12 @@ impl SourceUndo<'_> {
                 made::forget(self.catalog, DELEGATE_KIND, self.settings.name(), &schema).await?;
                 report(Note::done(format!("dropped schema {schema} and its functions")));
             }
-            _ if Delegate::find(&self.client, self.settings.slot()).await?.is_some() => {
-                report(Note::hazard(
-                    format!("schema {schema} and its functions stay: they are not this role's"),
-                    format!(
-                        "run with --admin-url as a superuser; or: DROP SCHEMA {} CASCADE",
-                        escape_identifier(&schema)
-                    ),
-                ));
+            _ => {
+                if let Some(delegate) = Delegate::find(&self.client, self.settings.slot()).await? {
+                    let statements = drop_statements(&delegate, self.settings.slot());
+                    report(not_ours(&format!("schema {schema} and its functions stay"), &statements));
+                }
             }
-            _ => {}
         }
         Ok(())
     }
@@ -117,7 +116,14 @@ impl SourceUndo<'_> {
     async fn publication(&self, report: Report<'_>) -> Result<(), SetupError> {
         let name = self.settings.publication();
         if self.made("publication", name).await? {
-            publication::drop_publication(self.owner(), name).await?;
+            match publication::drop_publication(self.owner(), name).await {
+                Err(error) if error.sqlstate() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    let statement = format!("DROP PUBLICATION {}", escape_identifier(name));
+                    report(not_ours(&format!("publication {name} stays"), &statement));
+                    return Ok(());
+                }
+                done => done?,
+            }
             made::forget(self.catalog, "publication", self.settings.name(), name).await?;
             report(Note::done(format!("dropped publication {name}")));
         } else if publication::publication_state(&self.client, name).await?.is_some() {
@@ -126,14 +132,22 @@ impl SourceUndo<'_> {
         Ok(())
     }
 
+    /// The tables that are still published, and their partitions, which are so with them.
+    async fn published(&self) -> Result<HashSet<u32>, SetupError> {
+        let state = publication::publication_state(&self.client, self.settings.publication()).await?;
+        let oids: Vec<u32> = state.iter().flat_map(|state| &state.tables).map(|table| table.oid).collect();
+        let roots = table::tables(&self.client, &oids).await?;
+        Ok(roots.iter().flat_map(|root| &root.leaves).chain(&oids).copied().collect())
+    }
+
     /// A table that stays published keeps its identity: the one from before might make its UPDATE and DELETE fail.
     async fn identities(&self, report: Report<'_>) -> Result<(), SetupError> {
-        let state = publication::publication_state(&self.client, self.settings.publication()).await?;
+        let published = self.published().await?;
         for identity in made::list(self.catalog, IDENTITY_KIND, self.settings.name()).await? {
             let (Ok(oid), Some(before)) = (identity.name.parse(), identity_of_detail(&identity.detail)) else {
                 continue;
             };
-            if state.as_ref().is_some_and(|state| state.tables.iter().any(|table| table.oid == oid)) {
+            if published.contains(&oid) {
                 continue;
             }
             if let Some(table) = table::table(&self.client, oid).await? {
@@ -148,6 +162,20 @@ impl SourceUndo<'_> {
     }
 }
 
+/// The role that owns the functions goes with them where it was made for that.
+fn drop_statements(delegate: &Delegate, slot: &str) -> String {
+    let (schema, owner) = (escape_identifier(&delegate.schema), escape_identifier(&delegate.owner));
+    let drop_schema = format!("DROP SCHEMA {schema} CASCADE");
+    if delegate.owner != delegate::owner_name(slot) {
+        return drop_schema;
+    }
+    format!("{drop_schema}; REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}")
+}
+
+fn not_ours(what: &str, statement: &str) -> Note {
+    Note::hazard(format!("{what}: this role does not own it"), format!("run with --admin-url; or: {statement}"))
+}
+
 fn reset_note(table: &str, changes: &Alterations, done: Result<(), PostgresError>) -> Note {
     match done {
         Ok(()) => Note::done(format!("set the replica identity of table {table} as it was")),
@@ -159,12 +187,19 @@ fn reset_note(table: &str, changes: &Alterations, done: Result<(), PostgresError
 }
 
 async fn drop_catalog(catalog: &Client, owner: &Client, schema: &str, report: Report<'_>) -> Result<(), SetupError> {
-    if own_tables::drop_ours(catalog, owner, schema).await? {
-        report(Note::done(format!("dropped tables organizations and service_integrations in schema {schema}")));
-    } else {
-        report(Note::found(format!(
+    match own_tables::drop_ours(catalog, owner, schema).await {
+        Ok(true) => {
+            report(Note::done(format!("dropped tables organizations and service_integrations in schema {schema}")));
+        }
+        Ok(false) => report(Note::found(format!(
             "organizations and service_integrations in schema {schema} are WebhookDB's and stay"
-        )));
+        ))),
+        Err(CatalogError::Postgres(error)) if error.sqlstate() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let quoted = escape_identifier(schema);
+            let statement = format!("DROP TABLE {quoted}.service_integrations, {quoted}.organizations");
+            report(not_ours(&format!("organizations and service_integrations in schema {schema} stay"), &statement));
+        }
+        Err(error) => return Err(error.into()),
     }
     let made_schema = made::find(catalog, "schema", "", "notifications").await?.is_some();
     let script = if made_schema {
