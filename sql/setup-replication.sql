@@ -19,6 +19,10 @@ SET client_min_messages = warning;
 -- key: the unique index of the column beside the primary key, so that a delete can name its external id;
 -- full: whole old rows, at a price in log volume; keep: leave the tables as they are.
 \if :{?replica_identity} \else \set replica_identity key \endif
+-- The schema of WebhookDB's organizations and service_integrations; empty where they are in another database.
+\if :{?catalog_schema} \else \set catalog_schema public \endif
+-- Where new tables of integrations may come to be, as an array literal: matters only where WebhookDB's own tables are elsewhere.
+\if :{?schemas} \else \set schemas {public} \endif
 -- The integrations' tables, as an array literal: '{public.a,public.b}'. More can be added by running this again.
 \if :{?tables} \else \set tables {} \endif
 
@@ -98,29 +102,9 @@ SELECT current_setting('max_slot_wal_keep_size') = '-1' AS is_unbounded \gset
 \endif
 
 -- ---------------------------------------------------------------------------------------------------------------
--- The role: it reads the log, and keeps what it knows in a schema of its own.
+-- The role.
 
-SELECT format('ALTER ROLE %I REPLICATION', rolname)
-FROM pg_roles WHERE rolname = :'role' AND NOT rolreplication AND NOT rolsuper
-\gexec
-SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), :'role')
-WHERE NOT has_database_privilege(:'role', current_database(), 'CONNECT')
-\gexec
--- Where the daemon's catalog is in another database, this schema stays empty and may be dropped.
-SELECT format('CREATE SCHEMA notifications AUTHORIZATION %I', :'role')
-WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'notifications')
-\gexec
--- WebhookDB's own tables, which say what belongs to whom, are read and never altered.
-SELECT format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, :'role')
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = 'service_integrations' AND c.relkind = 'r'
-  AND NOT has_schema_privilege(:'role', n.oid, 'USAGE')
-\gexec
-SELECT format('GRANT SELECT ON %s TO %I', c.oid::regclass, :'role')
-FROM pg_class c
-WHERE c.relname IN ('organizations', 'service_integrations') AND c.relkind = 'r'
-  AND NOT has_table_privilege(:'role', c.oid, 'SELECT')
-\gexec
+\ir admin/role.sql
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- The publication comes before the slot, and is only ever altered: a slot that is older than its publication, or a
@@ -216,6 +200,11 @@ WHERE NOT EXISTS (SELECT FROM pg_temp.unusable u WHERE u.root = w.root)
       SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
       WHERE p.pubname = :'publication' AND r.prrelid = w.root)
 \gexec
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- What lets the role publish tables to come.
+
+\ir admin/publisher.sql
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- The slot, last. Making it waits for the transactions that are open now.

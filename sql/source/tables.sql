@@ -7,6 +7,7 @@ SELECT json_build_object(
     'persistence', c.relpersistence::text,
     'identity', c.relreplident::text,
     'owned', pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+    'owner', pg_catalog.pg_get_userbyid(c.relowner),
     'columns', (
         SELECT coalesce(json_agg(json_build_object(
             'number', a.attnum, 'name', a.attname, 'not_null', a.attnotnull) ORDER BY a.attnum), '[]')

@@ -10,6 +10,15 @@ pub enum CatalogError {
     /// The server was not reached, or refused a statement.
     #[error("the catalog's database did not do what it was asked")]
     Postgres(#[from] PostgresError),
+    /// The role lacks rights in the catalog.
+    #[error("the role may not do in the catalog what it has to")]
+    MissingRight {
+        /// What gives it the rights.
+        grant: String,
+        /// What the server said.
+        #[source]
+        source: Box<PostgresError>,
+    },
     /// `setup` was never run here, or is older than this program.
     #[error("the catalog is not set up")]
     NotSetUp(#[source] Option<PostgresError>),
@@ -91,6 +100,7 @@ impl CatalogError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Postgres(error) => return error.hint(),
+            Self::MissingRight { grant, .. } => return Some(format!("run as the owner, or as a superuser: {grant}")),
             Self::NotSetUp(_) => "run `webhookdb setup`",
             Self::TooNew { .. } => "use the version of webhookdb that ran `setup` last, or a newer one",
             Self::NotOurs => "create organizations and integrations with WebhookDB's own commands",

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, GenericClient, Transaction};
 
-use super::CatalogError;
+use super::{CatalogError, rights};
 
 /// A step of the schema. Its number is its place, from 1.
 struct Migration {
@@ -49,17 +49,30 @@ pub async fn migrate(client: &mut Client) -> Result<Migrated, CatalogError> {
 /// # Errors
 /// Where it is older (`setup` is to be run) or newer (this program is too old), or the database fails.
 pub async fn check(client: &Client) -> Result<(), CatalogError> {
-    if seen_version(client).await? < newest() { Err(CatalogError::NotSetUp(None)) } else { Ok(()) }
+    match seen_version(client).await {
+        Ok(version) if version >= newest() => Ok(()),
+        Ok(_) => Err(CatalogError::NotSetUp(None)),
+        // Of the schema of organizations nothing is asked here.
+        Err(error) => Err(rights::explain(client, "", error).await),
+    }
 }
 
 /// Made only where it is missing: to say IF NOT EXISTS takes the right to create one even where one exists.
 async fn make_schema(transaction: &Transaction<'_>) -> Result<bool, CatalogError> {
-    let exists =
-        transaction.query_opt("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'notifications'", &[]).await?;
-    if exists.is_none() {
+    let exists = schema_exists(transaction).await?;
+    if !exists {
         transaction.batch_execute("CREATE SCHEMA notifications").await?;
     }
-    Ok(exists.is_none())
+    Ok(!exists)
+}
+
+/// Whether the schema is there, of whatever version.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn schema_exists(client: &impl GenericClient) -> Result<bool, CatalogError> {
+    let statement = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'notifications'";
+    Ok(client.query_opt(statement, &[]).await?.is_some())
 }
 
 async fn apply_missing(transaction: &Transaction<'_>) -> Result<Vec<&'static str>, CatalogError> {

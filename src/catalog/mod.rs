@@ -18,6 +18,7 @@ pub mod relations;
 mod resolve;
 pub mod retry_requests;
 mod revision;
+pub mod rights;
 mod snapshot;
 pub mod sources;
 pub mod subscriptions;

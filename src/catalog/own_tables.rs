@@ -26,35 +26,37 @@ pub async fn owner(client: &Client, schema: &str) -> Result<Tables, CatalogError
     Ok(if ours { Tables::Ours } else { Tables::WebhookDbs })
 }
 
-/// Makes the tables where neither exists, and records that.
+/// Makes the tables where neither exists, in `maker`'s session, and records that.
 ///
 /// # Errors
 /// Where the database fails or refuses.
-pub async fn make_missing(client: &mut Client, schema: &str) -> Result<bool, CatalogError> {
-    let transaction = client.transaction().await?;
+pub async fn make_missing(client: &Client, maker: &Client, schema: &str) -> Result<bool, CatalogError> {
     let names: &[&str] = &["organizations", "service_integrations"];
     let existing = "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                     WHERE n.nspname = $1 AND c.relname = ANY ($2)";
-    if !transaction.query(existing, &[&schema, &names]).await?.is_empty() {
+    if !maker.query(existing, &[&schema, &names]).await?.is_empty() {
         return Ok(false);
     }
-    transaction.batch_execute(&filled_in(schema)).await?;
-    made::record(&transaction, KIND, "", &recorded_name(schema), "{}").await?;
-    transaction.commit().await?;
+    // Recorded first: `setup --drop` passes over what is recorded and not there.
+    made::record(client, KIND, "", &recorded_name(schema), "{}").await?;
+    if let Err(error) = maker.batch_execute(&filled_in(schema)).await {
+        made::forget(client, KIND, "", &recorded_name(schema)).await?;
+        return Err(error.into());
+    }
     Ok(true)
 }
 
-/// Drops the tables if `setup` made them.
+/// Drops the tables, in `dropper`'s session, if `setup` made them.
 ///
 /// # Errors
 /// Where the database fails or refuses, e.g. since something refers to them.
-pub async fn drop_ours(client: &Client, schema: &str) -> Result<bool, CatalogError> {
+pub async fn drop_ours(client: &Client, dropper: &Client, schema: &str) -> Result<bool, CatalogError> {
     if owner(client, schema).await? == Tables::WebhookDbs {
         return Ok(false);
     }
     let schema = escape_identifier(schema);
     let statement = format!("DROP TABLE IF EXISTS {schema}.service_integrations, {schema}.organizations");
-    client.batch_execute(&statement).await?;
+    dropper.batch_execute(&statement).await?;
     Ok(true)
 }
 

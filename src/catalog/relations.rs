@@ -64,6 +64,18 @@ pub async fn complete(client: &Client, source: &str, oid: u32) -> Result<(), Cat
     Ok(())
 }
 
+/// Records that a published table is no longer in the publication: what it is to be published again for is not complete.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn interrupted(client: &Client, source: &str, oid: u32) -> Result<(), CatalogError> {
+    let statement = "written AS (
+        UPDATE notifications.relations SET state = 'publishing', published_at = NULL, publishing_xid = NULL
+        WHERE source = $1 AND relation_oid = $2 AND state = 'published' RETURNING 1)";
+    revision::write_one(client, statement, &[&source, &oid]).await?;
+    Ok(())
+}
+
 /// Puts back what was recorded before [`announce`], where the table could not be published after all. `before` is the
 /// tombstone or the unassigned record that was there: changes of the table may still be in the log.
 ///
@@ -83,7 +95,8 @@ pub async fn withdraw(client: &Client, source: &str, oid: u32, before: Option<&R
     Ok(())
 }
 
-/// Turns the record of a table into a tombstone: its integration, or the table itself, is gone.
+/// Turns the record of a table into a tombstone: its integration, or the table itself, is gone. As long as there is the
+/// integration, what the log still holds of the table belongs to it.
 ///
 /// # Errors
 /// Where the database fails.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
+use super::rights;
 use super::{CatalogError, Misplaced};
 use crate::model::{Lsn, Placement, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
 
@@ -158,7 +159,11 @@ impl Snapshot {
 pub async fn load(client: &Client, schema: &str, placement: &Placement) -> Result<Snapshot, CatalogError> {
     let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
     let mut snapshot = Snapshot::default();
-    for row in client.query(&statement, &[]).await? {
+    let rows = match client.query(&statement, &[]).await {
+        Ok(rows) => rows,
+        Err(error) => return Err(rights::explain(client, schema, error.into()).await),
+    };
+    for row in rows {
         let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         snapshot.take_in(kind, item).map_err(|source| unreadable(kind, source))?;
     }

@@ -5,8 +5,8 @@ use tokio_postgres::Client;
 
 use super::failure::Advice;
 use crate::catalog::{self, CatalogError, Snapshot, migrations};
-use crate::config::{Settings, SourceSettings};
-use crate::postgres;
+use crate::config::{PostgresUrl, Settings, SourceSettings};
+use crate::postgres::{self, PostgresError};
 
 /// What the commands call themselves in pg_stat_activity.
 pub(super) const APPLICATION_NAME: &str = "webhookdb";
@@ -45,11 +45,16 @@ pub(super) fn source_of<'s>(settings: &'s Settings, name: &str) -> Result<&'s So
 }
 
 pub(super) async fn connect_catalog(settings: &Settings) -> anyhow::Result<Client> {
-    let connected = postgres::connect(settings.catalog().url(), APPLICATION_NAME).await;
-    connected.context("cannot use the catalog's database")
+    connect(settings.catalog().url()).await.context("cannot use the catalog's database")
 }
 
 pub(super) async fn connect_source(settings: &SourceSettings) -> anyhow::Result<Client> {
-    let connected = postgres::connect(settings.url(), APPLICATION_NAME).await;
+    let connected = connect(settings.url()).await;
     connected.with_context(|| format!("cannot use the database of source {}", settings.name()))
+}
+
+async fn connect(url: &PostgresUrl) -> Result<Client, PostgresError> {
+    let client = postgres::connect(url, APPLICATION_NAME).await?;
+    postgres::refuse_pooler(&client, url, APPLICATION_NAME).await?;
+    Ok(client)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::output::complain;
 use crate::catalog::{CatalogError, Misplaced};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, PostgresUrlError};
 use crate::deliver::guard::GuardError;
 use crate::demo::DemoError;
 use crate::model::SigningSecretError;
@@ -53,7 +53,8 @@ pub(super) fn tell(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = hint(error) {
         complain(&format!("hint: {hint}"));
     }
-    if error.chain().any(|cause| cause.is::<ConfigError>()) { ExitCode::from(WRONG_CONFIG) } else { ExitCode::FAILURE }
+    let is_wrong_usage = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<PostgresUrlError>());
+    if is_wrong_usage { ExitCode::from(WRONG_CONFIG) } else { ExitCode::FAILURE }
 }
 
 /// The hint of the outermost error that has one: it knows best what was being attempted.

@@ -213,5 +213,5 @@ async fn remove(context: &Context<'_>, args: RemoveArgs) -> anyhow::Result<()> {
 async fn unpublish(context: &Context<'_>, relation: &Relation) -> anyhow::Result<()> {
     let source = source_of(context.settings, &relation.source)?;
     let client = connect_source(source).await?;
-    Ok(upkeep::take_out(&client, source, relation.oid).await?)
+    Ok(upkeep::take_out(&context.catalog, &client, source, relation.oid).await?)
 }

@@ -1,6 +1,9 @@
 //! `webhookdb setup`: prepares everything, and tells what it did and found.
 
+use std::convert::Infallible;
+
 use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::context::{Context, connect_catalog, source_of};
@@ -8,10 +11,9 @@ use super::failure::{self, Advice};
 use super::output::{answer, answer_text, complain, warn};
 use super::prompt;
 use crate::catalog::{self, CatalogError, Integration, Snapshot};
-use crate::config::{Settings, SourceSettings};
-use crate::model::Lsn;
+use crate::config::{PostgresUrl, Settings, SourceSettings};
+use crate::model::{Lsn, Secret};
 use crate::setup::{self, Accept, Note};
-use crate::source::publication::qualified;
 
 /// What to do.
 #[derive(Args, Debug)]
@@ -22,6 +24,10 @@ pub(super) struct SetupArgs {
     /// This source alone, and of several the one that a gap is accepted or a transaction skipped for
     #[arg(long, value_name = "NAME", conflicts_with = "drop")]
     source: Option<String>,
+    /// Do with an owner's or a superuser's rights what the config's role may not. The password is better given in the
+    /// environment, which others on this machine cannot read
+    #[arg(long, value_name = "URL", env = "WEBHOOKDB_ADMIN_URL", hide_env_values = true, value_parser = unseen)]
+    admin_url: Option<Secret>,
     /// Begin anew where the old position can't be continued; the gap is recorded
     #[arg(long)]
     accept_gap: bool,
@@ -39,13 +45,23 @@ pub(super) struct SetupArgs {
     yes: bool,
 }
 
+/// A value that is no part of any message, even where it turns out not to be a URL.
+#[allow(clippy::unnecessary_wraps, reason = "what clap asks for")]
+fn unseen(value: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(value.to_owned()))
+}
+
 pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<()> {
+    let admin: Option<PostgresUrl> = match &args.admin_url {
+        Some(url) => Some(url.expose().parse().context("--admin-url can't be used")?),
+        None => None,
+    };
     if args.drop {
-        return drop_all(settings, args.yes).await;
+        return drop_all(settings, admin, args.yes).await;
     }
     let sources = chosen(settings, args.source.as_deref())?;
     if args.sql {
-        return answer_text(&setup::fill_in(&with_tables(settings, &sources).await));
+        return answer_text(&setup::fill_in(settings, &with_tables(settings, &sources).await));
     }
     if let Some(lsn) = args.skip_transaction {
         setup::skip_transaction(settings, &sources, lsn, &mut tell).await?;
@@ -56,11 +72,16 @@ pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<
         let what = "a gap or another server is accepted for one source only, and there are several";
         return Err(Advice::new(what, "name it by --source; `webhookdb status` shows how each of them fares").into());
     }
-    set_up(settings, &sources, accept).await
+    set_up(settings, &sources, accept, admin).await
 }
 
-async fn set_up(settings: &Settings, sources: &[&SourceSettings], accept: Accept) -> anyhow::Result<()> {
-    let mut failed = setup::run(settings, sources, accept, &mut tell).await?;
+async fn set_up(
+    settings: &Settings,
+    sources: &[&SourceSettings],
+    accept: Accept,
+    admin: Option<PostgresUrl>,
+) -> anyhow::Result<()> {
+    let mut failed = setup::run(settings, sources, accept, admin, &mut tell).await?;
     let Some(last) = failed.pop() else { return answer("Everything is set up.") };
     for error in failed {
         failure::tell(&error.into());
@@ -76,14 +97,14 @@ fn chosen<'s>(settings: &'s Settings, name: Option<&str>) -> anyhow::Result<Vec<
     }
 }
 
-async fn drop_all(settings: &Settings, yes: bool) -> anyhow::Result<()> {
+async fn drop_all(settings: &Settings, admin: Option<PostgresUrl>, yes: bool) -> anyhow::Result<()> {
     let question = "This removes the slot, the publication, and every subscription with what it is owed. \
                     Where setup made the tables of organizations and integrations, these too. Go on? [y/N] ";
     if !yes && !prompt::confirm(question)? {
         complain("Nothing was removed.");
         return Ok(());
     }
-    setup::drop_all(settings, &mut tell).await?;
+    setup::drop_all(settings, admin, &mut tell).await?;
     answer("Everything that setup made is removed.")
 }
 
@@ -103,7 +124,7 @@ fn tell(note: Note) {
 async fn with_tables<'s>(
     settings: &Settings,
     sources: &[&'s SourceSettings],
-) -> Vec<(&'s SourceSettings, Vec<String>)> {
+) -> Vec<(&'s SourceSettings, Vec<(String, String)>)> {
     let tables = match try_integration_tables(settings).await {
         Ok(tables) => tables,
         Err(error) => {
@@ -118,22 +139,22 @@ async fn with_tables<'s>(
     sources.iter().map(|source| (*source, of(source))).collect()
 }
 
-/// The tables of the integrations, each with its source.
-async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<(Option<String>, String)>> {
+/// Schema and name of each integration's table, each with its source.
+async fn try_integration_tables(settings: &Settings) -> anyhow::Result<Vec<(Option<String>, (String, String))>> {
     let catalog = connect_catalog(settings).await?;
     let context = Context { settings, catalog };
     match context.snapshot().await {
         Ok(Snapshot { integrations, .. }) => {
-            let of = |one: Integration| (one.source, qualified(&one.schema, &one.table_name));
+            let of = |one: Integration| (one.source, (one.schema, one.table_name));
             Ok(integrations.into_iter().map(of).collect())
         }
         Err(CatalogError::NotSetUp(_)) => {
             let placement = settings.placement();
             let tables = catalog::tables_before_setup(&context.catalog, context.schema()).await?;
-            let of = |[organization, schema, name]: &[String; 3]| {
-                (placement.only_source_of(organization).map(str::to_owned), qualified(schema, name))
+            let of = |[organization, schema, name]: [String; 3]| {
+                (placement.only_source_of(&organization).map(str::to_owned), (schema, name))
             };
-            Ok(tables.iter().map(of).collect())
+            Ok(tables.into_iter().map(of).collect())
         }
         Err(error) => Err(error.into()),
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{LogFormat, ReplicaIdentity, WhenFull};
+use super::{LogFormat, Publish, ReplicaIdentity, WhenFull};
 
 /// A default, and the smallest and largest value that make sense.
 pub(super) struct Limits<T> {
@@ -30,6 +30,9 @@ pub(super) const SLOT: &str = "webhookdb_notifications";
 
 /// As the slot's, so that both are found together.
 pub(super) const PUBLICATION: &str = "webhookdb_notifications";
+
+/// Table by table: a schema may come to hold a table whose own UPDATE would fail once it is published.
+pub(super) const PUBLISH: Publish = Publish::Integrations;
 
 /// A delete that names its external id, at no price in log volume.
 pub(super) const REPLICA_IDENTITY: ReplicaIdentity = ReplicaIdentity::Key;

@@ -23,6 +23,6 @@ mod values;
 pub use error::{ConfigError, Problem};
 pub use postgres_url::{PostgresUrl, PostgresUrlError, SslMode};
 pub use settings::{
-    CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, ReplicaIdentity, Settings, SourceSettings,
-    WhenFull,
+    CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, Publish, ReplicaIdentity, Settings,
+    SourceSettings, WhenFull,
 };

@@ -96,6 +96,27 @@ pub enum ReplicaIdentity {
     Keep,
 }
 
+impl ReplicaIdentity {
+    /// As the config file has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Full => "full",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// The tables of the integrations, one by one.
+    Integrations,
+    /// Everything in the schemas of the integrations.
+    Schema,
+}
+
 /// One database that holds replicated tables: one slot.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
@@ -104,6 +125,7 @@ pub struct SourceSettings {
     pub(super) slot: String,
     pub(super) publication: String,
     pub(super) organizations: Vec<String>,
+    pub(super) publish: Publish,
     pub(super) replica_identity: ReplicaIdentity,
 }
 
@@ -130,6 +152,12 @@ impl SourceSettings {
     #[must_use]
     pub fn publication(&self) -> &str {
         &self.publication
+    }
+
+    /// What the publication holds.
+    #[must_use]
+    pub const fn publish(&self) -> Publish {
+        self.publish
     }
 
     /// The policy for replica identities.

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use super::file::ConfigFile;
 use super::load::parse;
 use super::tree::Reader;
-use super::{ConfigError, LogFormat, Problem, ReplicaIdentity, Settings, WhenFull};
+use super::{ConfigError, LogFormat, Problem, Publish, ReplicaIdentity, Settings, WhenFull};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -93,7 +93,7 @@ fn every_key_changes_its_setting() {
         slot = "0_slot"
         publication = "Ünusual name"
         organizations = ["acme_corp", "beta"]
-        publish = "integrations"
+        publish = "schema"
         replica_identity = "full"
         [delivery]
         timeout = "${TIMEOUT}"
@@ -124,7 +124,7 @@ fn every_key_changes_its_setting() {
     let [source] = settings.sources() else { panic!("{settings:?}") };
     assert_eq!((source.name(), source.slot(), source.publication()), ("Second.one-1", "0_slot", "Ünusual name"));
     assert_eq!((source.url().host.as_str(), source.url().user.as_str()), ("elsewhere", "bob"));
-    assert_eq!(source.replica_identity(), ReplicaIdentity::Full);
+    assert_eq!((source.publish(), source.replica_identity()), (Publish::Schema, ReplicaIdentity::Full));
     let placement = settings.placement();
     assert_eq!((placement.only_source_of("beta"), placement.only_source_of("x")), (Some("Second.one-1"), None));
     let delivery = settings.delivery();

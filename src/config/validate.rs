@@ -8,8 +8,8 @@ use super::problems::{Problems, Reported};
 use super::tree::{Entry, Field, Place, Text};
 use super::values::{self, Checked, address, choice, count, duration, matching, networks, organization_keys, size};
 use super::{
-    CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, ReplicaIdentity, Settings,
-    SourceSettings, WhenFull, files, limits,
+    CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, Publish, ReplicaIdentity,
+    Settings, SourceSettings, WhenFull, files, limits,
 };
 
 /// The schema of this program's own tables.
@@ -17,13 +17,6 @@ const OWN_SCHEMA: &str = "notifications";
 
 /// What is said of a key whose feature is still to come.
 const NOT_YET: &str = "not yet supported";
-
-/// What `publish` may say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Publish {
-    Integrations,
-    Schema,
-}
 
 /// The settings of the file; relative names of files start at `directory`.
 pub(super) fn validate(file: ConfigFile, directory: &Path, problems: &mut Problems) -> Result<Settings, Reported> {
@@ -132,15 +125,17 @@ fn source(
     let identities = [("key", ReplicaIdentity::Key), ("full", ReplicaIdentity::Full), ("keep", ReplicaIdentity::Keep)];
     let replica_identity = choice(file.replica_identity, limits::REPLICA_IDENTITY, &identities, problems);
     let organizations = organization_keys(file.organizations, problems);
-    let publish = refuse_schema_publication(file.publish, problems);
+    let choices = [("integrations", Publish::Integrations), ("schema", Publish::Schema)];
+    let publish = choice(file.publish, limits::PUBLISH, &choices, problems);
     let primary_url = refuse(file.primary_url, problems);
-    publish.and(primary_url)?;
+    primary_url?;
     Ok(SourceSettings {
         name: name?,
         url: url?,
         slot: slot?,
         publication: publication?,
         organizations: organizations?,
+        publish: publish?,
         replica_identity: replica_identity?,
     })
 }
@@ -148,18 +143,6 @@ fn source(
 /// A key whose feature is still to come.
 fn refuse(key: Option<Place>, problems: &mut Problems) -> Result<(), Reported> {
     key.map_or(Ok(()), |place| Err(problems.add(&place, NOT_YET)))
-}
-
-fn refuse_schema_publication(field: Field<Text>, problems: &mut Problems) -> Result<(), Reported> {
-    let place = field.as_ref().ok().and_then(Option::as_ref).map(|entry| entry.place.clone());
-    let choices = [("integrations", Publish::Integrations), ("schema", Publish::Schema)];
-    let publish = choice(field, Publish::Integrations, &choices, problems)?;
-    match place {
-        Some(place) if publish == Publish::Schema => {
-            Err(problems.add(&place, format!("\"schema\" is {NOT_YET}; expected \"integrations\"")))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn delivery(file: DeliveryFile, directory: &Path, problems: &mut Problems) -> Result<DeliverySettings, Reported> {

@@ -14,7 +14,7 @@ use super::PipelineError;
 use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
 use crate::config::CatalogSettings;
 use crate::model::Placement;
-use crate::postgres::{Link, Outage, connect_listening};
+use crate::postgres::{Link, Outage, connect_listening, refuse_pooler};
 
 /// WebhookDB's own tables change without telling us: how often they are looked at.
 const POLL: Duration = Duration::from_secs(2);
@@ -59,6 +59,14 @@ impl CatalogWatch {
             asked: watch::Sender::new(0),
             outage: Outage::new("listening to the catalog"),
         }
+    }
+
+    /// Whether the catalog's database is reached directly: a pooler would lose LISTEN, and more.
+    pub(super) async fn refuse_pooler(&self) -> Result<(), PipelineError> {
+        let client = self.link.client().await.map_err(PipelineError::Catalog)?;
+        refuse_pooler(&client, self.settings.url(), "webhookdb-notifications catalog")
+            .await
+            .map_err(PipelineError::Catalog)
     }
 
     pub(super) fn loaded(&self) -> Arc<Loaded> {

@@ -298,14 +298,24 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// What to do with a table; the catalog is looked at again before an unknown one stops the source.
+    /// What to do with a table. Before an unknown one stops the source, the upkeep gets the time to record it: where whole
+    /// schemas are published, a new table's first rows may be here before its record is.
     async fn route(&self, index: &CatalogIndex, relation_oid: u32) -> Result<Route, PipelineError> {
         if let Some(route) = index.route(self.source_name, relation_oid) {
             return Ok(route.clone());
         }
-        let loaded = self.catalog.reload().await?;
-        if let Some(route) = loaded.index.route(self.source_name, relation_oid) {
-            return Ok(route.clone());
+        let mut loaded = self.catalog.reload().await?.index.clone();
+        let mut changes = self.catalog.changes();
+        let deadline = tokio::time::Instant::now() + UNKNOWN_TABLE_PATIENCE;
+        loop {
+            if let Some(route) = loaded.route(self.source_name, relation_oid) {
+                return Ok(route.clone());
+            }
+            // Ends at the deadline, whatever else the catalog has to tell.
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                break;
+            }
+            loaded = self.catalog.index();
         }
         let relation = self.relations.get(&relation_oid);
         Err(PipelineError::UnknownRelation {
@@ -392,3 +402,6 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 }
+
+/// Some rounds of the upkeep, in one of which a table that is an integration's is recorded.
+const UNKNOWN_TABLE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(6);

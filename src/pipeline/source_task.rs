@@ -162,6 +162,9 @@ impl SourceTask {
         let settings = &self.context.settings;
         let sentinel = Sentinel::connect(settings.url()).await?;
         let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
+        if !self.streamed {
+            self.context.catalog.refuse_pooler().await?;
+        }
         if let Err(error) = self.wait_for_slot(&client).await {
             return Err(self.explain(error).await);
         }

@@ -33,10 +33,19 @@ pub(super) struct Upkeep<'a> {
     pub(super) sentinel: &'a Sentinel,
     pub(super) facts: Arc<LeaseFacts>,
     pub(super) memory: Memory,
-    /// What was said already: a table that cannot be published is said once.
+    /// What was wrong at the last look, and is said: a table that cannot be published is said once.
     pub(super) said: HashSet<String>,
     /// Where the log ended when it was looked at and was not yet read so far.
     pub(super) unread: VecDeque<(Lsn, SystemTime)>,
+}
+
+/// What an operator should hear of, once for as long as it lasts.
+fn complaint(note: &UpkeepNote) -> Option<String> {
+    match note {
+        UpkeepNote::Failed { error, .. } => Some(format!("{note}: {error}")),
+        UpkeepNote::Hazard(_) | UpkeepNote::PutBack { .. } => Some(note.to_string()),
+        _ => None,
+    }
 }
 
 impl Upkeep<'_> {
@@ -65,24 +74,32 @@ impl Upkeep<'_> {
     async fn publish(&mut self, client: &Client) -> Result<(), PipelineError> {
         let loaded = self.catalog.loaded();
         let catalog = self.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+        let mut complaints = HashSet::new();
         for note in publish_missing(&catalog, client, self.settings, &loaded.snapshot).await? {
-            match &note {
-                UpkeepNote::Missing { .. } => {}
-                UpkeepNote::Failed { error, .. } => {
-                    if self.said.insert(note.to_string()) {
-                        let hint = error.hint();
-                        warn!(source = self.settings.name(), error = error as &dyn std::error::Error, hint, "{note}");
-                    }
+            if let Some(complaint) = complaint(&note) {
+                if !self.said.contains(&complaint) {
+                    self.warn_of(&note);
                 }
-                UpkeepNote::Hazard(_) | UpkeepNote::PutBack { .. } => {
-                    if self.said.insert(note.to_string()) {
-                        warn!(source = self.settings.name(), "{note}");
-                    }
-                }
-                _ => info!(source = self.settings.name(), "{note}"),
+                complaints.insert(complaint);
+            } else if !matches!(note, UpkeepNote::Missing { .. }) {
+                info!(source = self.settings.name(), "{note}");
             }
         }
+        // What is mended and breaks again is said again.
+        self.said = complaints;
         Ok(())
+    }
+
+    fn warn_of(&self, note: &UpkeepNote) {
+        let source = self.settings.name();
+        match note {
+            UpkeepNote::Failed { error, .. } => {
+                let hint = error.hint();
+                warn!(source, error = error as &dyn std::error::Error, hint, "{note}");
+            }
+            UpkeepNote::Hazard(hazard) => warn!(source, hint = hazard.remedy, "{note}"),
+            _ => warn!(source, "{note}"),
+        }
     }
 
     fn say(&mut self, error: &PipelineError) {

@@ -7,12 +7,13 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Notification};
 use tracing::debug;
 
 use super::dial::address;
-use super::{PostgresError, Stream, dial};
+use super::{PostgresError, ServerError, Stream, dial};
 use crate::config::PostgresUrl;
 
 /// Connects, and drives the connection in a task of its own until the client is dropped.
@@ -67,15 +68,20 @@ async fn login(
     // The stream is secured, or meant to be plain, already: with these two `tokio-postgres` hands it to `Secured` as it
     // is, and asks the result for its channel binding.
     config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-    config.connect_raw(stream, Secured).await.map_err(login_error)
+    config.connect_raw(stream, Secured).await.map_err(|error| login_error(error, url))
 }
 
 /// During the login an answer that is neither the server's error nor the socket's is about credentials.
-fn login_error(error: tokio_postgres::Error) -> PostgresError {
+fn login_error(error: tokio_postgres::Error, url: &PostgresUrl) -> PostgresError {
     match PostgresError::from(error) {
+        PostgresError::Server(source) if is_refused(&source) => PostgresError::may_not_log_in(url, source),
         PostgresError::Unexpected(cause) => PostgresError::Credentials(cause),
         other => other,
     }
+}
+
+fn is_refused(error: &ServerError) -> bool {
+    [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(error.sqlstate())
 }
 
 /// The "TLS" of a stream that needs none any more.

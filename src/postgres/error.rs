@@ -5,10 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use postgres_protocol::escape::escape_identifier;
 use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
 use super::ServerError;
+use crate::config::PostgresUrl;
 
 /// Why a server was not reached or refused a statement.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,23 @@ pub enum PostgresError {
     /// The server asks for something that the URL does not hold (a password), or that we do not speak (GSSAPI).
     #[error("cannot log in with what the url holds")]
     Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server knows the role, or not, and lets it not in.
+    #[error("the role {role:?} may not log in to the database {database:?}")]
+    MayNotLogIn {
+        /// The role.
+        role: String,
+        /// The database.
+        database: String,
+        /// What the server said.
+        #[source]
+        source: Box<ServerError>,
+    },
+    /// A pooler that hands out sessions by the transaction.
+    #[error("what answers at {address} is a transaction pooler, not Postgres itself")]
+    Pooler {
+        /// Host and port.
+        address: String,
+    },
     /// The server reported an error.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -77,6 +96,12 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// The server's refusal of whom the URL names.
+    #[must_use]
+    pub(crate) fn may_not_log_in(url: &PostgresUrl, source: ServerError) -> Self {
+        Self::MayNotLogIn { role: url.user.clone(), database: url.database.clone(), source: Box::new(source) }
+    }
+
     /// Whether the same thing may succeed later with nobody having changed anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -88,6 +113,8 @@ impl PostgresError {
             | Self::Certificate { .. }
             | Self::SystemRoots(_)
             | Self::Credentials(_)
+            | Self::MayNotLogIn { .. }
+            | Self::Pooler { .. }
             | Self::Unexpected(_) => false,
         }
     }
@@ -108,6 +135,12 @@ impl PostgresError {
                  pg_hba.conf: scram-sha-256, md5 or password"
                     .to_owned(),
             ),
+            Self::MayNotLogIn { role, database, source } => Some(login_hint(role, database, source)),
+            Self::Pooler { .. } => Some(
+                "name Postgres itself in the url: a transaction pooler cannot carry replication, and loses LISTEN, prepared \
+                 statements, session settings and advisory locks"
+                    .to_owned(),
+            ),
             Self::Server(error) => error.hint().map(str::to_owned),
             Self::Closed | Self::Io(_) | Self::Unexpected(_) => None,
         }
@@ -118,6 +151,7 @@ impl PostgresError {
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
             Self::Server(error) => Some(error.sqlstate()),
+            Self::MayNotLogIn { source, .. } => Some(source.sqlstate()),
             _ => None,
         }
     }
@@ -141,6 +175,16 @@ impl From<tokio_postgres::Error> for PostgresError {
 /// Whether the operating system (or TLS) failed, and not our reading of what the server sent.
 fn is_of_the_connection(cause: &io::Error) -> bool {
     tls_cause(cause).is_some() || !matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+}
+
+fn login_hint(role: &str, database: &str, source: &ServerError) -> String {
+    let (role, database) = (escape_identifier(role), escape_identifier(database));
+    match source.hint() {
+        Some(hint) if *source.sqlstate() != SqlState::INSUFFICIENT_PRIVILEGE => {
+            format!("{hint}: ALTER ROLE {role} LOGIN")
+        }
+        _ => format!("run as the database's owner: GRANT CONNECT ON DATABASE {database} TO {role}"),
+    }
 }
 
 fn tls_cause(error: &io::Error) -> Option<&rustls::Error> {

@@ -1,5 +1,7 @@
 //! Whether the server can serve as a source, and what about it is dangerous.
 
+use postgres_protocol::escape::escape_identifier;
+
 use super::SetupError;
 use super::identity::Hazard;
 use crate::source::{ServerFacts, SlotState};
@@ -44,8 +46,8 @@ fn problems(facts: &ServerFacts, slot: Option<&SlotState>) -> Vec<Hazard> {
             !facts.role_can_replicate(),
             format!("the role {:?} may not replicate", facts.role),
             format!(
-                "run as a superuser: ALTER ROLE {:?} REPLICATION (on Amazon RDS: GRANT rds_replication TO it)",
-                facts.role
+                "run as a superuser: ALTER ROLE {} REPLICATION (on Amazon RDS: GRANT rds_replication TO it)",
+                escape_identifier(&facts.role)
             ),
         ),
         (

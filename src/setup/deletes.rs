@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::identity::{Hazard, key_index};
 use crate::postgres::PostgresError;
-use crate::source::publication::{NewIdentity, TableChanges, qualified};
+use crate::source::alteration::{Alterations, NewIdentity, qualified};
 use crate::source::table::{self, Identity, Table};
 
 /// What there is to warn about these tables, as they are now; those that are gone are passed over.
@@ -40,13 +40,13 @@ pub(super) fn keyless_hazard(root: &Table) -> Option<Hazard> {
 
 fn unnamed(root: &Table, table: &Table) -> Hazard {
     let identity = key_index(root, table).map_or(NewIdentity::Full, |index| NewIdentity::Index(index.name.clone()));
-    let mut changes = TableChanges::default();
-    changes.set_identity(&table.schema, &table.name, &identity);
+    let mut changes = Alterations::default();
+    changes.set_identity(table.table_name(), identity);
     Hazard {
         what: format!("a DELETE in table {} does not name the row's external id", table.display_name()),
         remedy: format!(
             "set replica_identity = \"key\" or \"full\" for this source, or let its owner run: {}",
-            changes.statements().join("; ")
+            changes.statements()
         ),
     }
 }

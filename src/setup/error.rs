@@ -39,6 +39,18 @@ pub enum SetupError {
         #[source]
         source: PostgresError,
     },
+    /// Those who were to lend their rights lack one themselves.
+    #[error("the role of the admin url may not do what is needed")]
+    AdminRight {
+        /// What was refused.
+        statement: String,
+        /// What the server said.
+        #[source]
+        source: PostgresError,
+    },
+    /// Nobody's password is sent to a server that it may not be meant for.
+    #[error("the config names several servers, and the admin url none of them")]
+    AdminServer,
     /// The server can't serve as a source.
     #[error("{problem}")]
     Server {
@@ -130,8 +142,49 @@ pub enum SetupError {
     MayNotPublish {
         /// The table.
         table: String,
-        /// What its owner is to run.
+        /// What gives the right, or does without it.
+        remedy: String,
+    },
+    /// FOR TABLES IN SCHEMA would publish what must not be.
+    #[error("schema {schema} holds more than integrations that can be published: {problems}")]
+    SchemaUnfit {
+        /// The schema.
+        schema: String,
+        /// Table by table.
+        problems: String,
+    },
+    /// Only a superuser publishes a schema.
+    #[error("the role may not publish schema {schema}")]
+    MayNotPublishSchema {
+        /// The schema.
+        schema: String,
+        /// What a superuser is to run.
+        statement: String,
+        /// What the server said.
+        #[source]
+        source: Box<PostgresError>,
+    },
+    /// The functions that act for the role do not take this table for an integration's.
+    #[error("table {table} is not published by the functions of `setup --admin-url`")]
+    DelegateRefused {
+        /// The table.
+        table: String,
+        /// What its owner could run.
         statements: String,
+        /// What the function said.
+        #[source]
+        source: Box<PostgresError>,
+    },
+    /// A table whose own UPDATE and DELETE would have failed.
+    #[error(
+        "table {table} was taken out of the publication, since its own UPDATE and DELETE failed: its changes are lost"
+    )]
+    TakenOut {
+        /// The table.
+        table: String,
+        /// Why its identity could not be set.
+        #[source]
+        reason: Box<SetupError>,
     },
     /// The table of an integration is not there.
     #[error("table {table} of integration {integration} does not exist in source {name}")]
@@ -250,6 +303,10 @@ impl SetupError {
             Self::MissingRight { grant, .. } => {
                 format!("run as the owner: {grant}; or let a DBA run what `webhookdb setup --sql` prints")
             }
+            Self::AdminRight { statement, .. } => {
+                format!("use the admin url of a superuser, or of the role that owns the tables; what was refused: {statement}")
+            }
+            Self::AdminServer => "write its host and port as the config does, and run it once for each server".to_owned(),
             Self::Server { remedy, .. } => remedy.clone(),
             Self::NotSetUp(_) | Self::PublicationMissing { .. } => "run `webhookdb setup`".to_owned(),
             Self::PublicationUnfit { .. } => "name another publication in the config; setup makes it".to_owned(),
@@ -265,9 +322,18 @@ impl SetupError {
             }
             Self::OpenTransactions => "end them, or wait, and run the command again".to_owned(),
             Self::Unpublishable { reason, .. } => reason.hint().to_owned(),
-            Self::MayNotPublish { statements, .. } => {
-                format!("let the owner of the table and of the publication run: {statements}")
+            Self::MayNotPublish { remedy, .. } => remedy.clone(),
+            Self::SchemaUnfit { .. } => {
+                "move what is no integration's to another schema, or set publish = \"integrations\" for this source".to_owned()
             }
+            Self::MayNotPublishSchema { statement, .. } => {
+                format!("run `webhookdb setup --admin-url` as a superuser, or let one run: {statement}")
+            }
+            Self::DelegateRefused { statements, .. } => format!(
+                "run `webhookdb setup --admin-url` again, which looks at the integrations anew; or let the owner of the table \
+                 and of the publication run: {statements}"
+            ),
+            Self::TakenOut { reason, .. } => return reason.hint(),
             Self::NoTable { .. } => "it is published within seconds of its creation; try again then".to_owned(),
             Self::TableTaken { .. } => "remove one of the two integrations".to_owned(),
         })
@@ -278,6 +344,16 @@ impl SetupError {
         match settings.sources() {
             [_] => self,
             _ => Self::OfSource { name: name.to_owned(), error: Box::new(self) },
+        }
+    }
+
+    /// The same error, where other rights are known to be missing first.
+    pub(super) fn with_grants(self, grants: &[String]) -> Self {
+        match self {
+            Self::MissingRight { what, source, .. } if !grants.is_empty() => {
+                Self::MissingRight { what, grant: grants.join("; "), source }
+            }
+            other => other,
         }
     }
 

@@ -2,14 +2,14 @@
 
 use super::deletes::{delete_hazard, keyless_hazard};
 use crate::config::ReplicaIdentity;
-use crate::source::publication::{NewIdentity, TableChanges};
 use crate::source::table::{Identity, Table, UniqueIndex};
+use crate::source::{Alterations, NewIdentity};
 
 /// What is to be done to a table and its partitions before it is published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct IdentityPlan {
-    /// The statements.
-    pub(super) changes: TableChanges,
+    /// What is to be set.
+    pub(super) changes: Alterations,
     /// What each altered table had before.
     pub(super) before: Vec<Altered>,
     /// What the operator should know.
@@ -58,7 +58,8 @@ impl Unpublishable {
             Self::NotATable => "name the table that holds the rows",
             Self::NotLogged => "ALTER TABLE … SET LOGGED",
             Self::NoIdentity => {
-                "give the table a primary key, or set replica_identity to \"key\" or \"full\" instead of \"keep\""
+                "give the table a primary key or a replica identity of its own, or set replica_identity to \"key\" or \"full\" \
+                 instead of \"keep\""
             }
         }
     }
@@ -72,7 +73,8 @@ pub(super) fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> R
     if !root.is_table() {
         return Err(Unpublishable::NotATable);
     }
-    let mut plan = IdentityPlan { hazards: several_keys(root).into_iter().collect(), ..IdentityPlan::default() };
+    let hazards = several_keys(root).into_iter().chain(partitions_without_identity(root)).collect();
+    let mut plan = IdentityPlan { hazards, ..IdentityPlan::default() };
     // What any other policy finds, it mends.
     let hazard = if policy == ReplicaIdentity::Keep { delete_hazard(root, leaves) } else { keyless_hazard(root) };
     plan.hazards.extend(hazard);
@@ -81,7 +83,7 @@ pub(super) fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> R
             return Err(Unpublishable::NotLogged);
         }
         match wanted(policy, root, table) {
-            Some(identity) => plan.set(table, &identity),
+            Some(identity) => plan.set(table, identity),
             None if table.has_usable_identity() => {}
             None => return Err(Unpublishable::NoIdentity),
         }
@@ -90,8 +92,8 @@ pub(super) fn plan(policy: ReplicaIdentity, root: &Table, leaves: &[Table]) -> R
 }
 
 impl IdentityPlan {
-    fn set(&mut self, table: &Table, identity: &NewIdentity) {
-        self.changes.set_identity(&table.schema, &table.name, identity);
+    fn set(&mut self, table: &Table, identity: NewIdentity) {
+        self.changes.set_identity(table.table_name(), identity);
         self.before.push(Altered { oid: table.oid, name: table.display_name(), before: current(table) });
     }
 }
@@ -162,6 +164,17 @@ fn several_keys(root: &Table) -> Option<Hazard> {
     })
 }
 
+fn partitions_without_identity(root: &Table) -> Option<Hazard> {
+    (!root.partition_key.is_empty() && root.primary_key().is_empty()).then(|| Hazard {
+        what: format!(
+            "table {} is partitioned and has no primary key: UPDATE and DELETE fail in a partition that is added, until \
+             the daemon has set its replica identity, within seconds",
+            root.display_name()
+        ),
+        remedy: "give the table a primary key, which every new partition has from the beginning".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,19 +184,23 @@ mod tests {
         table_of(2, &[("pkey", &[1]), ("stripe_id_key", &[2])], &[])
     }
 
-    fn statements(policy: ReplicaIdentity, table: &Table) -> Result<Vec<String>, Unpublishable> {
-        Ok(plan(policy, table, &[])?.changes.statements().to_vec())
+    fn statements(policy: ReplicaIdentity, table: &Table) -> Result<String, Unpublishable> {
+        Ok(plan(policy, table, &[])?.changes.statements())
     }
 
-    fn set(identity: &str) -> Result<Vec<String>, Unpublishable> {
-        Ok(vec![format!(r#"ALTER TABLE ONLY "public"."t" REPLICA IDENTITY {identity}"#)])
+    fn set(identity: &str) -> Result<String, Unpublishable> {
+        Ok(format!(r#"ALTER TABLE ONLY "public"."t" REPLICA IDENTITY {identity}"#))
+    }
+
+    fn nothing() -> Result<String, Unpublishable> {
+        Ok(String::new())
     }
 
     #[test]
     fn each_policy_does_what_it_says() {
         assert_eq!(statements(ReplicaIdentity::Key, &stripe()), set(r#"USING INDEX "stripe_id_key""#));
         assert_eq!(statements(ReplicaIdentity::Full, &stripe()), set("FULL"));
-        assert_eq!(statements(ReplicaIdentity::Keep, &stripe()), Ok(vec![]));
+        assert_eq!(statements(ReplicaIdentity::Keep, &stripe()), nothing());
     }
 
     #[test]
@@ -191,11 +208,11 @@ mod tests {
         let mut by_index = stripe();
         by_index.identity = Identity::Index;
         by_index.indexes[1].identity = true;
-        assert_eq!(statements(ReplicaIdentity::Key, &by_index), Ok(vec![]));
+        assert_eq!(statements(ReplicaIdentity::Key, &by_index), nothing());
         let mut full = stripe();
         full.identity = Identity::Full;
-        assert_eq!(statements(ReplicaIdentity::Full, &full), Ok(vec![]));
-        assert_eq!(statements(ReplicaIdentity::Key, &full), Ok(vec![]));
+        assert_eq!(statements(ReplicaIdentity::Full, &full), nothing());
+        assert_eq!(statements(ReplicaIdentity::Key, &full), nothing());
     }
 
     #[test]
@@ -232,7 +249,7 @@ mod tests {
 
     #[test]
     fn without_a_remote_key_the_primary_key_is_left_as_it_is() {
-        assert_eq!(statements(ReplicaIdentity::Key, &table_of(2, &[("pkey", &[1])], &[])), Ok(vec![]));
+        assert_eq!(statements(ReplicaIdentity::Key, &table_of(2, &[("pkey", &[1])], &[])), nothing());
     }
 
     #[test]
@@ -246,10 +263,7 @@ mod tests {
         let plan = plan(ReplicaIdentity::Key, &root, &[leaf]).unwrap();
         assert_eq!(
             plan.changes.statements(),
-            [
-                r#"ALTER TABLE ONLY "public"."t" REPLICA IDENTITY USING INDEX "root_key""#,
-                r#"ALTER TABLE ONLY "public"."t_0" REPLICA IDENTITY USING INDEX "leaf_key""#,
-            ]
+            r#"ALTER TABLE ONLY "public"."t" REPLICA IDENTITY USING INDEX "root_key"; ALTER TABLE ONLY "public"."t_0" REPLICA IDENTITY USING INDEX "leaf_key""#
         );
         assert_eq!(plan.before.len(), 2);
     }
@@ -260,6 +274,9 @@ mod tests {
         let hazards = plan(ReplicaIdentity::Key, &several, &[]).unwrap().hazards;
         assert!(hazards[0].what.contains("(b, c); b is taken"), "{hazards:?}");
         assert_eq!(plan(ReplicaIdentity::Keep, &stripe(), &[]).unwrap().hazards.len(), 1);
+        let keyless = table_of(2, &[], &[1]);
+        let hazards = plan(ReplicaIdentity::Key, &keyless, &[]).unwrap().hazards;
+        assert!(hazards[0].remedy.contains("primary key"), "{hazards:?}");
         assert_eq!(plan(ReplicaIdentity::Key, &stripe(), &[]).unwrap().hazards, []);
     }
 }

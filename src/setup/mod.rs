@@ -1,10 +1,13 @@
 //! Everything that `setup` does, and the upkeep of the publication that `notification create` and the daemon share with it.
 
+mod admin;
 mod assess;
+mod by_schema;
 mod checks;
 mod deletes;
 mod error;
 mod identity;
+mod note;
 mod publish;
 mod report;
 mod run;

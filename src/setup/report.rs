@@ -1,7 +1,7 @@
 //! What `setup` tells while it works.
 
 use super::identity::Hazard;
-use super::upkeep::UpkeepNote;
+use super::note::UpkeepNote;
 
 /// One line of what `setup` did or found.
 #[derive(Debug)]

@@ -4,10 +4,11 @@ use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::SetupError;
+use super::admin::{self, Admin};
 use super::error::explain_right;
 use super::report::{Note, Report};
 use super::source_setup::SourceSetup;
-use crate::catalog::{self, CatalogError, made, migrations, own_tables};
+use crate::catalog::{self, CatalogError, made, migrations, own_tables, rights};
 use crate::config::{CatalogSettings, PostgresUrl, Settings, SourceSettings};
 use crate::postgres::{self, PostgresError};
 
@@ -27,8 +28,8 @@ pub struct Accept {
     pub server: bool,
 }
 
-/// Prepares the catalog and these sources; what is there already is left as it is. A source that fails holds up no other:
-/// returns why those failed that did.
+/// Prepares the catalog and these sources; what is there already is left as it is. What the config's role may not do is done by
+/// `admin`'s rights, where that is given. A source that fails holds up no other: returns why those failed that did.
 ///
 /// # Errors
 /// Where the catalog's database fails or refuses.
@@ -36,26 +37,39 @@ pub async fn run(
     settings: &Settings,
     sources: &[&SourceSettings],
     accept: Accept,
+    admin: Option<PostgresUrl>,
     report: Report<'_>,
 ) -> Result<Vec<SetupError>, SetupError> {
-    let mut catalog = connect(settings.catalog().url(), "the catalog").await?;
-    lock(&catalog).await?;
-    prepare_catalog(&mut catalog, settings.catalog(), report).await?;
+    let admin = admin.map(|url| Admin::new(url, settings)).transpose()?;
+    let catalog_admin = connect_admin(admin.as_ref(), settings.catalog().url()).await?;
+    let catalog = prepare_catalog(settings, catalog_admin.as_ref(), report).await?;
     let mut failed = Vec::new();
     for source in sources {
-        let setup = SourceSetup { catalog: &catalog, all: settings, settings: source, accept };
-        failed.extend(setup.run(report).await.err().map(|error| error.of_source(source.name(), settings)));
+        let done = async {
+            let admin = connect_admin(admin.as_ref(), source.url()).await?;
+            let setup = SourceSetup { catalog: &catalog, all: settings, settings: source, accept, admin };
+            setup.run(report).await
+        };
+        failed.extend(done.await.err().map(|error| error.of_source(source.name(), settings)));
     }
     let snapshot = catalog::load(&catalog, settings.catalog().schema(), &settings.placement()).await?;
     snapshot.misplaced.iter().for_each(|misplaced| report(Note::hazard(misplaced.to_string(), misplaced.hint())));
     Ok(failed)
 }
 
+async fn connect_admin(admin: Option<&Admin<'_>>, url: &PostgresUrl) -> Result<Option<Client>, SetupError> {
+    match admin {
+        Some(admin) => admin.connect(url).await,
+        None => Ok(None),
+    }
+}
+
 /// Connects, or says which database it was that could not be used.
 pub(super) async fn connect(url: &PostgresUrl, what: &str) -> Result<Client, SetupError> {
-    postgres::connect(url, APPLICATION_NAME)
-        .await
-        .map_err(|source| SetupError::Connect { what: what.to_owned(), source })
+    let explain = |source| SetupError::Connect { what: what.to_owned(), source };
+    let client = postgres::connect(url, APPLICATION_NAME).await.map_err(explain)?;
+    postgres::refuse_pooler(&client, url, APPLICATION_NAME).await.map_err(explain)?;
+    Ok(client)
 }
 
 /// Held until the connection ends.
@@ -65,25 +79,59 @@ pub(super) async fn lock(catalog: &Client) -> Result<(), PostgresError> {
     Ok(catalog.batch_execute(&script).await?)
 }
 
+/// The session that comes first holds the lock for both.
 async fn prepare_catalog(
-    catalog: &mut Client,
-    settings: &CatalogSettings,
+    settings: &Settings,
+    admin: Option<&Client>,
     report: Report<'_>,
-) -> Result<(), SetupError> {
-    let (url, schema) = (settings.url(), settings.schema());
+) -> Result<Client, SetupError> {
+    let url = settings.catalog().url();
+    let there_before = match admin {
+        Some(admin) => {
+            lock(admin).await?;
+            let there = migrations::schema_exists(admin).await?;
+            admin::prepare_catalog_role(admin, settings, report).await?;
+            there
+        }
+        None => true,
+    };
+    let mut catalog = connect(url, "the catalog").await?;
+    if admin.is_none() {
+        lock(&catalog).await?;
+    }
     let database = format!("DATABASE {}", escape_identifier(&url.database));
-    let migrated = migrations::migrate(catalog).await;
-    let migrated = migrated.map_err(|error| explain(error, "make the schema notifications", &database, url))?;
-    if migrated.made_schema {
-        made::record(catalog, "schema", "", "notifications", "{}").await?;
+    let migrated = match migrations::migrate(&mut catalog).await {
+        Ok(migrated) => migrated,
+        Err(error) => {
+            // Where the schema is there already, what is missing is not the right to make one.
+            let grants = rights::missing(&catalog, "").await?;
+            return Err(explain(error, "make or alter the schema notifications", &database, url).with_grants(&grants));
+        }
+    };
+    if migrated.made_schema || !there_before {
+        made::record(&catalog, "schema", "", "notifications", "{}").await?;
     }
     report(Note::made(migrated.made_schema, "schema notifications", "is there"));
     for name in &migrated.applied {
         report(Note::done(format!("applied migration {name}")));
     }
+    prepare_own_tables(&catalog, settings.catalog(), admin, report).await?;
+    Ok(catalog)
+}
+
+async fn prepare_own_tables(
+    catalog: &Client,
+    settings: &CatalogSettings,
+    admin: Option<&Client>,
+    report: Report<'_>,
+) -> Result<(), SetupError> {
+    let (url, schema) = (settings.url(), settings.schema());
     let quoted_schema = format!("SCHEMA {}", escape_identifier(schema));
-    let made_tables = own_tables::make_missing(catalog, schema).await;
+    let made_tables = own_tables::make_missing(catalog, admin.unwrap_or(catalog), schema).await;
     let made_tables = made_tables.map_err(|error| explain(error, "make tables there", &quoted_schema, url))?;
+    if let Some(admin) = admin.filter(|_| made_tables) {
+        admin::grant_own_tables(admin, schema, &url.user).await?;
+    }
     let tables = format!("tables organizations and service_integrations in schema {schema}");
     report(Note::made(made_tables, &tables, "are there"));
     Ok(())

@@ -12,10 +12,11 @@ use super::identity::Hazard;
 use super::report::{Note, Report};
 use super::run::{Accept, connect};
 use super::upkeep::{self, UpkeepNote};
-use super::{checks, slot};
+use super::{admin, by_schema, checks, slot};
 use crate::catalog::sources::{self, Beginning};
 use crate::catalog::{self, Relation, RelationState, made, relations};
-use crate::config::{Settings, SourceSettings};
+use crate::config::{Publish, Settings, SourceSettings};
+use crate::source::alteration;
 use crate::source::publication::{self, PublicationState};
 use crate::source::table::{self, Table};
 use crate::source::{ReplicationConnection, ServerFacts, SlotState, SystemIdentity};
@@ -29,10 +30,15 @@ pub(super) struct SourceSetup<'a> {
     pub(super) all: &'a Settings,
     pub(super) settings: &'a SourceSettings,
     pub(super) accept: Accept,
+    /// A session with an owner's or a superuser's rights.
+    pub(super) admin: Option<Client>,
 }
 
 impl SourceSetup<'_> {
     pub(super) async fn run(&self, report: Report<'_>) -> Result<(), SetupError> {
+        if let Some(admin) = &self.admin {
+            admin::prepare_source_role(admin, self.settings, report).await?;
+        }
         let source = connect(self.settings.url(), &format!("source {}", self.settings.name())).await?;
         let facts = ServerFacts::read(&source).await?;
         // The slot is read before the record: a daemon records first and then confirms, so it is never ahead by itself.
@@ -52,8 +58,9 @@ impl SourceSetup<'_> {
         let found = Found { system_identifier: system.system_identifier, publication, slot };
         let discord = self.assess(&found, &facts.database).await?;
         self.tell_stuck(report).await?;
-        let publication_oid = self.publication(&source, facts.major_version(), &found, report).await?;
-        let failed = self.tables(&source, discord.as_ref(), report).await?;
+        let owner = self.admin.as_ref().unwrap_or(&source);
+        let publication_oid = self.publication(owner, facts.major_version(), &found, report).await?;
+        let failed = self.tables(owner, discord.as_ref(), &facts, report).await?;
         let beginning = self.beginning(publication_oid, &system);
         self.slot_and_checkpoint(&source, &facts.database, &found, discord, beginning, report).await?;
         failed.map_or(Ok(()), Err)
@@ -176,6 +183,7 @@ impl SourceSetup<'_> {
         &self,
         source: &Client,
         discord: Option<&Discord>,
+        facts: &ServerFacts,
         report: Report<'_>,
     ) -> Result<Option<SetupError>, SetupError> {
         if matches!(discord, Some(Discord::OtherServer { .. })) {
@@ -187,10 +195,16 @@ impl SourceSetup<'_> {
             // What is recorded of the publication is about to be replaced.
             snapshot.sources.retain(|source| source.name != self.settings.name());
         }
+        if self.settings.publish() == Publish::Schema {
+            by_schema::publish(source, self.settings, facts, &snapshot, report).await?;
+        }
         let notes = upkeep::publish_missing(self.catalog, source, self.settings, &snapshot).await?;
         notes.iter().for_each(|note| report(note.into()));
         self.published_tables(source, report).await?;
         self.deletes(source, &notes, report).await?;
+        if let Some(admin) = &self.admin {
+            admin::leave_functions(admin, self.catalog, self.all, self.settings, &snapshot, report).await?;
+        }
         let open = upkeep::wait_until_complete(self.catalog, source, self.settings, COMPLETE_WITHIN).await?;
         for table in open {
             report(Note::hazard(
@@ -211,8 +225,7 @@ impl SourceSetup<'_> {
                 report(Note::found(format!("table {name} is published, but of no integration: it is passed over")));
             }
             if !table.has_usable_identity() {
-                let (name, schema_and_name) =
-                    (table.display_name(), publication::qualified(&table.schema, &table.name));
+                let (name, schema_and_name) = (table.display_name(), alteration::qualified(&table.schema, &table.name));
                 report(Note::hazard(
                     format!("table {name} is published without a replica identity: its UPDATE and DELETE fail"),
                     format!("ALTER TABLE {schema_and_name} REPLICA IDENTITY FULL, or take it out of the publication"),

@@ -1,34 +1,48 @@
 //! `setup --drop`: what `setup` made goes, and nothing else.
 
+use std::collections::HashSet;
+
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::SetupError;
+use super::admin::{self, Admin, DELEGATE_KIND};
 use super::publish::{IDENTITY_KIND, identity_of_detail};
 use super::report::{Note, Report};
 use super::run::{connect, lock};
-use crate::catalog::{made, own_tables};
-use crate::config::{Settings, SourceSettings};
+use crate::catalog::{CatalogError, made, own_tables};
+use crate::config::{PostgresUrl, Settings, SourceSettings};
 use crate::postgres::PostgresError;
-use crate::source::publication::{self, TableChanges};
-use crate::source::{ServerFacts, SlotState, slot, table};
+use crate::source::{Alterations, Delegate, Hand, ServerFacts, SlotState, delegate, publication, slot, table};
 
-/// Removes the slots, publications, replica identities and tables that `setup` made. What it only adopted stays.
+/// Removes the slots, publications, replica identities, functions and tables that `setup` made. What it only adopted stays.
 ///
 /// # Errors
 /// Where a daemon is still reading (then nothing is removed), or a database fails or refuses.
-pub async fn drop_all(settings: &Settings, report: Report<'_>) -> Result<(), SetupError> {
+pub async fn drop_all(settings: &Settings, admin: Option<PostgresUrl>, report: Report<'_>) -> Result<(), SetupError> {
+    let admin = admin.map(|url| Admin::new(url, settings)).transpose()?;
     let catalog = connect(settings.catalog().url(), "the catalog").await?;
     lock(&catalog).await?;
     let mut sources = Vec::new();
     for source in settings.sources() {
         let client = connect(source.url(), &format!("source {}", source.name())).await?;
         refuse_active(&client, source).await?;
-        sources.push(SourceUndo { catalog: &catalog, client, settings: source });
+        let admin = lend(admin.as_ref(), source.url()).await?;
+        sources.push(SourceUndo { catalog: &catalog, client, admin, settings: source });
     }
     for source in &sources {
         source.run(report).await?;
     }
-    drop_catalog(&catalog, settings.catalog().schema(), report).await
+    let owner = lend(admin.as_ref(), settings.catalog().url()).await?;
+    drop_catalog(&catalog, owner.as_ref().unwrap_or(&catalog), settings.catalog().schema(), report).await
+}
+
+async fn lend(admin: Option<&Admin<'_>>, target: &PostgresUrl) -> Result<Option<Client>, SetupError> {
+    match admin {
+        Some(admin) => admin.connect(target).await,
+        None => Ok(None),
+    }
 }
 
 async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(), SetupError> {
@@ -42,6 +56,8 @@ async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(),
 struct SourceUndo<'a> {
     catalog: &'a Client,
     client: Client,
+    /// A session with an owner's or a superuser's rights.
+    admin: Option<Client>,
     settings: &'a SourceSettings,
 }
 
@@ -49,7 +65,31 @@ impl SourceUndo<'_> {
     async fn run(&self, report: Report<'_>) -> Result<(), SetupError> {
         self.slot(report).await?;
         self.publication(report).await?;
-        self.identities(report).await
+        self.identities(report).await?;
+        self.functions(report).await
+    }
+
+    /// Who owns what is to be removed.
+    fn owner(&self) -> &Client {
+        self.admin.as_ref().unwrap_or(&self.client)
+    }
+
+    async fn functions(&self, report: Report<'_>) -> Result<(), SetupError> {
+        let schema = delegate::schema_name(self.settings.slot());
+        match &self.admin {
+            Some(admin) if self.made(DELEGATE_KIND, &schema).await? => {
+                admin::drop_functions(admin, self.settings).await?;
+                made::forget(self.catalog, DELEGATE_KIND, self.settings.name(), &schema).await?;
+                report(Note::done(format!("dropped schema {schema} and its functions")));
+            }
+            _ => {
+                if let Some(delegate) = Delegate::find(&self.client, self.settings.slot()).await? {
+                    let statements = drop_statements(&delegate, self.settings.slot());
+                    report(not_ours(&format!("schema {schema} and its functions stay"), &statements));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn made(&self, kind: &str, name: &str) -> Result<bool, SetupError> {
@@ -76,7 +116,14 @@ impl SourceUndo<'_> {
     async fn publication(&self, report: Report<'_>) -> Result<(), SetupError> {
         let name = self.settings.publication();
         if self.made("publication", name).await? {
-            publication::drop_publication(&self.client, name).await?;
+            match publication::drop_publication(self.owner(), name).await {
+                Err(error) if error.sqlstate() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    let statement = format!("DROP PUBLICATION {}", escape_identifier(name));
+                    report(not_ours(&format!("publication {name} stays"), &statement));
+                    return Ok(());
+                }
+                done => done?,
+            }
             made::forget(self.catalog, "publication", self.settings.name(), name).await?;
             report(Note::done(format!("dropped publication {name}")));
         } else if publication::publication_state(&self.client, name).await?.is_some() {
@@ -85,20 +132,29 @@ impl SourceUndo<'_> {
         Ok(())
     }
 
+    /// The tables that are still published, and their partitions, which are so with them.
+    async fn published(&self) -> Result<HashSet<u32>, SetupError> {
+        let state = publication::publication_state(&self.client, self.settings.publication()).await?;
+        let oids: Vec<u32> = state.iter().flat_map(|state| &state.tables).map(|table| table.oid).collect();
+        let roots = table::tables(&self.client, &oids).await?;
+        Ok(roots.iter().flat_map(|root| &root.leaves).chain(&oids).copied().collect())
+    }
+
     /// A table that stays published keeps its identity: the one from before might make its UPDATE and DELETE fail.
     async fn identities(&self, report: Report<'_>) -> Result<(), SetupError> {
-        let state = publication::publication_state(&self.client, self.settings.publication()).await?;
+        let published = self.published().await?;
         for identity in made::list(self.catalog, IDENTITY_KIND, self.settings.name()).await? {
             let (Ok(oid), Some(before)) = (identity.name.parse(), identity_of_detail(&identity.detail)) else {
                 continue;
             };
-            if state.as_ref().is_some_and(|state| state.tables.iter().any(|table| table.oid == oid)) {
+            if published.contains(&oid) {
                 continue;
             }
             if let Some(table) = table::table(&self.client, oid).await? {
-                let mut changes = TableChanges::default();
-                changes.set_identity(&table.schema, &table.name, &before);
-                report(reset_note(&table.display_name(), &changes, changes.run(&self.client).await));
+                let mut changes = Alterations::default();
+                changes.set_identity(table.table_name(), before);
+                let done = changes.run(self.owner(), &Hand::Own).await;
+                report(reset_note(&table.display_name(), &changes, done));
             }
             made::forget(self.catalog, IDENTITY_KIND, self.settings.name(), &identity.name).await?;
         }
@@ -106,23 +162,44 @@ impl SourceUndo<'_> {
     }
 }
 
-fn reset_note(table: &str, changes: &TableChanges, done: Result<(), PostgresError>) -> Note {
+/// The role that owns the functions goes with them where it was made for that.
+fn drop_statements(delegate: &Delegate, slot: &str) -> String {
+    let (schema, owner) = (escape_identifier(&delegate.schema), escape_identifier(&delegate.owner));
+    let drop_schema = format!("DROP SCHEMA {schema} CASCADE");
+    if delegate.owner != delegate::owner_name(slot) {
+        return drop_schema;
+    }
+    format!("{drop_schema}; REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}")
+}
+
+fn not_ours(what: &str, statement: &str) -> Note {
+    Note::hazard(format!("{what}: this role does not own it"), format!("run with --admin-url; or: {statement}"))
+}
+
+fn reset_note(table: &str, changes: &Alterations, done: Result<(), PostgresError>) -> Note {
     match done {
         Ok(()) => Note::done(format!("set the replica identity of table {table} as it was")),
         Err(error) => Note::hazard(
             format!("the replica identity of table {table} could not be set as it was: {error}"),
-            changes.statements().join("; "),
+            changes.statements(),
         ),
     }
 }
 
-async fn drop_catalog(catalog: &Client, schema: &str, report: Report<'_>) -> Result<(), SetupError> {
-    if own_tables::drop_ours(catalog, schema).await? {
-        report(Note::done(format!("dropped tables organizations and service_integrations in schema {schema}")));
-    } else {
-        report(Note::found(format!(
+async fn drop_catalog(catalog: &Client, owner: &Client, schema: &str, report: Report<'_>) -> Result<(), SetupError> {
+    match own_tables::drop_ours(catalog, owner, schema).await {
+        Ok(true) => {
+            report(Note::done(format!("dropped tables organizations and service_integrations in schema {schema}")));
+        }
+        Ok(false) => report(Note::found(format!(
             "organizations and service_integrations in schema {schema} are WebhookDB's and stay"
-        )));
+        ))),
+        Err(CatalogError::Postgres(error)) if error.sqlstate() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let quoted = escape_identifier(schema);
+            let statement = format!("DROP TABLE {quoted}.service_integrations, {quoted}.organizations");
+            report(not_ours(&format!("organizations and service_integrations in schema {schema} stay"), &statement));
+        }
+        Err(error) => return Err(error.into()),
     }
     let made_schema = made::find(catalog, "schema", "", "notifications").await?.is_some();
     let script = if made_schema {

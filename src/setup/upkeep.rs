@@ -1,7 +1,6 @@
 //! The publication kept current: the tables of new integrations in, those of removed ones out, renames noted.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -9,81 +8,15 @@ use tokio_postgres::Client;
 
 use super::SetupError;
 use super::identity::Hazard;
+pub use super::note::UpkeepNote;
 use super::publish::{Candidate, Publisher};
 use crate::catalog::{Integration, Relation, RelationState, Snapshot, relations};
 use crate::config::SourceSettings;
-use crate::source::publication::{self, Look, Seen, TableChanges, Wanted};
+use crate::source::publication::{self, Look, Seen, Wanted};
 use crate::source::table;
 
 /// How often a wait for open transactions looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// Something that the upkeep did, found, or could not do.
-#[derive(Debug)]
-pub enum UpkeepNote {
-    /// The table is in the publication now.
-    Published {
-        /// The integration's opaque id.
-        integration: String,
-        /// `schema.name`.
-        table: String,
-    },
-    /// Every transaction that was open when the table was published has ended.
-    Complete {
-        /// `schema.name`.
-        table: String,
-    },
-    /// The integration, or its table, is gone.
-    Removed {
-        /// `schema.name` when last seen.
-        table: String,
-    },
-    /// The table has another name now.
-    Renamed {
-        /// `schema.name` when last seen.
-        from: String,
-        /// `schema.name` now.
-        to: String,
-    },
-    /// The table does not exist yet.
-    Missing {
-        /// The integration's opaque id.
-        integration: String,
-        /// `schema.name`.
-        table: String,
-    },
-    /// Somebody had taken the table out of the publication: what changed in between is lost.
-    PutBack {
-        /// `schema.name`.
-        table: String,
-    },
-    /// The table could not be published.
-    Failed {
-        /// The integration's opaque id.
-        integration: String,
-        /// Why.
-        error: SetupError,
-    },
-    /// Something that works, but not as well as it could.
-    Hazard(Hazard),
-}
-
-impl fmt::Display for UpkeepNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Published { integration, table } => write!(f, "table {table} of {integration} is published"),
-            Self::Complete { table } => write!(f, "table {table} is complete from here on"),
-            Self::Removed { table } => write!(f, "table {table} is no longer published"),
-            Self::Renamed { from, to } => write!(f, "table {from} is now {to}"),
-            Self::Missing { integration, table } => write!(f, "table {table} of {integration} does not exist yet"),
-            Self::PutBack { table } => {
-                write!(f, "table {table} had been taken out of the publication; its changes in between are lost")
-            }
-            Self::Failed { integration, .. } => write!(f, "the table of {integration} can't be published"),
-            Self::Hazard(hazard) => f.write_str(&hazard.what),
-        }
-    }
-}
 
 /// Brings the publication of one source up to the catalog: one query where there is nothing to do.
 ///
@@ -103,13 +36,15 @@ pub async fn publish_missing(
         return Ok(Vec::new());
     }
     let wanted: Vec<Wanted> = subjects.iter().map(Subject::wanted).collect();
-    let look = publication::look_up(source, settings.publication(), &wanted).await?;
+    let policy = settings.replica_identity();
+    let look = publication::look_up(source, settings.publication(), policy, &wanted).await?;
     upkeep.check_publication(&look)?;
     let mut notes = Vec::new();
     for (subject, seen) in subjects.iter().zip(&look.seen) {
-        upkeep.tend(subject, seen, look.oldest_xid, &mut notes).await?;
+        upkeep.tend(subject, seen, &mut notes).await?;
     }
-    if notes.iter().any(|note| matches!(note, UpkeepNote::Published { .. })) {
+    let published = |note: &UpkeepNote| matches!(note, UpkeepNote::Published { .. });
+    if upkeep.some_were_publishing() || notes.iter().any(published) {
         notes.extend(complete_those_that_are(catalog, source, settings).await?);
     }
     Ok(notes)
@@ -157,15 +92,14 @@ async fn complete_those_that_are(
 /// Takes the table of a removed integration out of the publication, if it is in it.
 ///
 /// # Errors
-/// Where the database fails or refuses.
-pub async fn take_out(source: &Client, settings: &SourceSettings, oid: u32) -> Result<(), SetupError> {
-    let state = publication::publication_state(source, settings.publication()).await?;
-    let Some(table) = state.and_then(|state| state.tables.into_iter().find(|table| table.oid == oid)) else {
-        return Ok(());
-    };
-    let mut changes = TableChanges::default();
-    changes.take_out_of(settings.publication(), &table.schema, &table.name);
-    Ok(changes.run(source).await?)
+/// Where a database fails or refuses.
+pub async fn take_out(
+    catalog: &Client,
+    source: &Client,
+    settings: &SourceSettings,
+    oid: u32,
+) -> Result<(), SetupError> {
+    Publisher { catalog, source, settings }.take_out(oid).await
 }
 
 /// An integration of the source, or a published table that has lost its integration.
@@ -226,24 +160,26 @@ impl<'a> Upkeep<'a> {
         }
     }
 
-    async fn tend(
-        &self,
-        subject: &Subject<'_>,
-        seen: &Seen,
-        oldest_xid: i64,
-        notes: &mut Vec<UpkeepNote>,
-    ) -> Result<(), SetupError> {
+    fn some_were_publishing(&self) -> bool {
+        let name = self.publisher.settings.name();
+        let is_publishing = |relation: &Relation| relation.state == RelationState::Publishing;
+        self.snapshot.relations.iter().any(|relation| relation.source == name && is_publishing(relation))
+    }
+
+    async fn tend(&self, subject: &Subject<'_>, seen: &Seen, notes: &mut Vec<UpkeepNote>) -> Result<(), SetupError> {
         match (subject, &seen.known) {
-            (Subject::Orphan(relation), known) => self.bury_orphan(relation, known.as_ref(), seen, notes).await,
+            (Subject::Orphan(relation), known) => self.bury_orphan(relation, known.is_some(), notes).await,
             (Subject::Integration(integration, None), _) => self.enter(integration, None, seen.named, notes).await,
             (Subject::Integration(integration, Some(relation)), None) => {
-                relations::bury(self.publisher.catalog, &relation.source, relation.oid).await?;
-                notes.push(UpkeepNote::Removed { table: display_name(relation) });
-                self.enter(integration, None, seen.named, notes).await
+                self.replace(integration, relation, seen.named, notes).await
+            }
+            (Subject::Integration(integration, Some(relation)), Some(_)) if seen.known_is_partition_of_named => {
+                self.publish_the_whole(integration, relation, seen, notes).await
             }
             (Subject::Integration(integration, Some(relation)), Some(now)) => {
                 self.note_rename(relation, now, notes).await?;
-                self.carry_on(integration, relation, seen, oldest_xid, notes).await
+                note_double(integration, relation, seen, now, notes);
+                self.carry_on(integration, relation, seen, notes).await
             }
         }
     }
@@ -252,22 +188,58 @@ impl<'a> Upkeep<'a> {
     async fn bury_orphan(
         &self,
         relation: &Relation,
-        now: Option<&(String, String)>,
-        seen: &Seen,
+        exists: bool,
         notes: &mut Vec<UpkeepNote>,
     ) -> Result<(), SetupError> {
         relations::bury(self.publisher.catalog, &relation.source, relation.oid).await?;
         notes.push(UpkeepNote::Removed { table: display_name(relation) });
-        let (Some((schema, name)), true) = (now, seen.known_published) else { return Ok(()) };
-        let mut changes = TableChanges::default();
-        changes.take_out_of(self.publisher.settings.publication(), schema, name);
-        if changes.run(self.publisher.source).await.is_err() {
+        if exists {
             // Its changes are passed over whether or not it stays in the publication.
+            self.try_to_take_out(relation, notes).await;
+        }
+        Ok(())
+    }
+
+    async fn try_to_take_out(&self, relation: &Relation, notes: &mut Vec<UpkeepNote>) {
+        if let Err(error) = self.publisher.take_out(relation.oid).await {
             notes.push(UpkeepNote::Hazard(Hazard {
-                what: format!("table {schema}.{name} could not be taken out of the publication"),
-                remedy: format!("let its owner run: {}", changes.statements().join("; ")),
+                what: format!("table {} could not be taken out of the publication: {error}", display_name(relation)),
+                remedy: error.hint().unwrap_or_else(|| "nothing: it is passed over".to_owned()),
             }));
         }
+    }
+
+    /// The table was dropped. What bears its name now is another one, which no publication holds by itself.
+    async fn replace(
+        &self,
+        integration: &Integration,
+        relation: &Relation,
+        named: Option<u32>,
+        notes: &mut Vec<UpkeepNote>,
+    ) -> Result<(), SetupError> {
+        relations::bury(self.publisher.catalog, &relation.source, relation.oid).await?;
+        let table = display_name(relation);
+        notes.push(if named.is_some() { UpkeepNote::Recreated { table } } else { UpkeepNote::Removed { table } });
+        self.enter(integration, None, named, notes).await
+    }
+
+    /// The partition stays in the publication until the whole is in it, so that nothing is lost in between.
+    async fn publish_the_whole(
+        &self,
+        integration: &Integration,
+        relation: &Relation,
+        seen: &Seen,
+        notes: &mut Vec<UpkeepNote>,
+    ) -> Result<(), SetupError> {
+        relations::bury(self.publisher.catalog, &relation.source, relation.oid).await?;
+        let partition = seen.known.as_ref().map_or_else(String::new, |(schema, name)| format!("{schema}.{name}"));
+        let table = format!("{}.{}", integration.schema, integration.table_name);
+        notes.push(UpkeepNote::Partitioned { partition, table });
+        self.enter(integration, None, seen.named, notes).await?;
+        if matches!(notes.last(), Some(UpkeepNote::Failed { .. })) {
+            return Ok(());
+        }
+        self.try_to_take_out(relation, notes).await;
         Ok(())
     }
 
@@ -305,24 +277,35 @@ impl<'a> Upkeep<'a> {
         integration: &Integration,
         relation: &Relation,
         seen: &Seen,
-        oldest_xid: i64,
         notes: &mut Vec<UpkeepNote>,
     ) -> Result<(), SetupError> {
-        match (relation.state, relation.publishing_xid) {
-            (RelationState::Publishing, Some(xid)) if seen.known_published => {
-                if xid <= oldest_xid {
-                    relations::complete(self.publisher.catalog, &relation.source, relation.oid).await?;
-                    notes.push(UpkeepNote::Complete { table: display_name(relation) });
-                }
-                Ok(())
-            }
-            (RelationState::Publishing, _) => self.enter(integration, Some(relation), Some(relation.oid), notes).await,
-            _ if seen.known_published => Ok(()),
-            _ => {
-                notes.push(UpkeepNote::PutBack { table: display_name(relation) });
-                self.enter(integration, Some(relation), Some(relation.oid), notes).await
-            }
+        let begun = relation.state != RelationState::Publishing || relation.publishing_xid.is_some();
+        if begun && seen.known_published {
+            return if seen.identity_in_doubt { self.mend(integration, relation, notes).await } else { Ok(()) };
         }
+        if relation.state == RelationState::Published {
+            relations::interrupted(self.publisher.catalog, &relation.source, relation.oid).await?;
+            notes.push(UpkeepNote::PutBack { table: display_name(relation) });
+        }
+        self.enter(integration, Some(relation), Some(relation.oid), notes).await
+    }
+
+    /// An index may have gone, or a partition have come, with which UPDATE and DELETE fail for as long as it is published.
+    async fn mend(
+        &self,
+        integration: &Integration,
+        relation: &Relation,
+        notes: &mut Vec<UpkeepNote>,
+    ) -> Result<(), SetupError> {
+        match self.publisher.mend(relation.oid).await {
+            Ok((set, hazards)) => {
+                notes.extend(set.then(|| UpkeepNote::IdentitySet { table: display_name(relation) }));
+                notes.extend(hazards.into_iter().map(UpkeepNote::Hazard));
+            }
+            Err(error) if concerns_source(&error) => return Err(error),
+            Err(error) => notes.push(UpkeepNote::Failed { integration: integration.opaque_id.clone(), error }),
+        }
+        Ok(())
     }
 
     async fn note_rename(
@@ -347,6 +330,26 @@ impl<'a> Upkeep<'a> {
     fn recorded(&self, oid: u32) -> Option<&'a Relation> {
         let name = self.publisher.settings.name();
         self.snapshot.relations.iter().find(|relation| relation.source == name && relation.oid == oid)
+    }
+}
+
+/// The OID counts; but somebody who has put another table in its place should know.
+fn note_double(
+    integration: &Integration,
+    relation: &Relation,
+    seen: &Seen,
+    now: &(String, String),
+    notes: &mut Vec<UpkeepNote>,
+) {
+    if seen.named.is_some_and(|named| named != relation.oid) {
+        let name = format!("{}.{}", integration.schema, integration.table_name);
+        notes.push(UpkeepNote::Hazard(Hazard {
+            what: format!(
+                "table {name} is not the one that is published for {}: that is {}.{} now",
+                integration.opaque_id, now.0, now.1
+            ),
+            remedy: format!("drop {}.{}, and {name} is published; or rename them back", now.0, now.1),
+        }));
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use super::slot::Invalidation;
+use crate::config::PostgresUrl;
 use crate::model::Lsn;
 use crate::postgres::{PostgresError, ServerError};
 
@@ -257,11 +258,14 @@ impl SourceError {
     }
 
     /// What an error means while logging in for replication.
-    pub(super) fn at_login(error: ServerError, role: &str) -> Self {
+    pub(super) fn at_login(error: ServerError, url: &PostgresUrl) -> Self {
         let source = Box::new(error);
         match source.sqlstate() {
             code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                Self::NoReplicationRight { role: role.to_owned(), source }
+                Self::NoReplicationRight { role: url.user.clone(), source }
+            }
+            code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                PostgresError::may_not_log_in(url, *source).into()
             }
             code if *code == SqlState::TOO_MANY_CONNECTIONS => Self::NoFreeWalsender(source),
             // What a pooler says to the parameter `replication`.

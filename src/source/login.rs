@@ -72,7 +72,7 @@ impl Login {
     async fn message(&mut self, url: &PostgresUrl) -> Result<Message, SourceError> {
         loop {
             match self.reader.message().await? {
-                Message::ErrorResponse(body) => return Err(SourceError::at_login(server_error(&body), &url.user)),
+                Message::ErrorResponse(body) => return Err(SourceError::at_login(server_error(&body), url)),
                 Message::NoticeResponse(body) => log_notice(&body),
                 message => return Ok(message),
             }

@@ -1,9 +1,11 @@
 //! Where changes come from: the replication connection, its slot, and what the server says of both.
 
+pub mod alteration;
 pub mod barrier;
 pub mod cast;
 mod channel;
 mod connection;
+pub mod delegate;
 mod error;
 mod feedback;
 mod frame;
@@ -21,7 +23,9 @@ mod stream;
 pub mod table;
 mod timeline;
 
+pub use alteration::{Alterations, Hand, NewIdentity, TableName};
 pub use connection::{ReplicationConnection, SystemIdentity};
+pub use delegate::Delegate;
 pub use error::SourceError;
 pub use feedback::Feedback;
 pub use frame::Frame;

@@ -1,25 +1,14 @@
-//! The publication: what is in it, and the statements that alter it without ever waiting long for a lock.
-
-use std::time::Duration;
-
-use serde::Deserialize;
-use tokio::time::sleep;
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::PgLsn;
+//! The publication: what is in it, and what is still open from before something was.
 
 use postgres_protocol::escape::escape_identifier as identifier;
+use serde::Deserialize;
+use tokio_postgres::Client;
+use tokio_postgres::types::PgLsn;
 
-use super::table::Table;
+use super::alteration::TableName;
+use crate::config::ReplicaIdentity;
 use crate::model::Lsn;
 use crate::postgres::PostgresError;
-
-/// A statement that waits for a lock holds up everybody who comes after it: so it gives up soon, and tries again.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a statement that found the table locked is tried in all.
-const LOCK_ATTEMPTS: u32 = 5;
-/// Lets those who waited behind us go first.
-const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// A publication as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -37,18 +26,7 @@ pub struct PublicationState {
     /// Whether this role may alter it.
     pub owned: bool,
     /// What it publishes now.
-    pub tables: Vec<PublishedTable>,
-}
-
-/// A table in a publication.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct PublishedTable {
-    /// Names the table through every rename.
-    pub oid: u32,
-    /// Its schema now.
-    pub schema: String,
-    /// Its name now.
-    pub name: String,
+    pub tables: Vec<TableName>,
 }
 
 /// The publication of this name, if it exists.
@@ -103,6 +81,34 @@ pub async fn drop_publication(client: &Client, name: &str) -> Result<(), Postgre
     Ok(client.batch_execute(&statement).await?)
 }
 
+/// The schemas of which it publishes every table. Version 15 and later.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn schemas(client: &Client, name: &str) -> Result<Vec<String>, PostgresError> {
+    let statement = "SELECT n.nspname::text
+                     FROM pg_catalog.pg_publication p
+                     JOIN pg_catalog.pg_publication_namespace s ON s.pnpubid = p.oid
+                     JOIN pg_catalog.pg_namespace n ON n.oid = s.pnnspid
+                     WHERE p.pubname = $1 ORDER BY 1";
+    let rows = client.query(statement, &[&name]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// Adds a schema with all of its tables, those to come too. Version 15 and later; takes a superuser.
+///
+/// # Errors
+/// Where the database fails or refuses.
+pub async fn add_schema(client: &Client, name: &str, schema: &str) -> Result<(), PostgresError> {
+    Ok(client.batch_execute(&add_schema_statement(name, schema)).await?)
+}
+
+/// What [`add_schema`] runs, for a message that tells a person to run it.
+#[must_use]
+pub fn add_schema_statement(name: &str, schema: &str) -> String {
+    format!("ALTER PUBLICATION {} ADD TABLES IN SCHEMA {}", identifier(name), identifier(schema))
+}
+
 /// The OID of the table of this name, if there is one.
 ///
 /// # Errors
@@ -111,94 +117,6 @@ pub async fn find_table(client: &Client, schema: &str, name: &str) -> Result<Opt
     let statement = "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
     Ok(client.query_opt(statement, &[&schema, &name]).await?.map(|row| row.try_get(0)).transpose()?)
-}
-
-/// A replica identity that a table is to have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NewIdentity {
-    /// The primary key.
-    Default,
-    /// The unique index of this name.
-    Index(String),
-    /// The whole row.
-    Full,
-    /// Nothing.
-    Nothing,
-}
-
-/// Statement by statement what is to be done to a table, in one transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableChanges(Vec<String>);
-
-impl TableChanges {
-    /// Sets the replica identity. It does not recurse to partitions.
-    pub fn set_identity(&mut self, schema: &str, name: &str, identity: &NewIdentity) {
-        let identity = match identity {
-            NewIdentity::Default => "DEFAULT".to_owned(),
-            NewIdentity::Index(index) => format!("USING INDEX {}", identifier(index)),
-            NewIdentity::Full => "FULL".to_owned(),
-            NewIdentity::Nothing => "NOTHING".to_owned(),
-        };
-        self.0.push(format!("ALTER TABLE ONLY {} REPLICA IDENTITY {identity}", qualified(schema, name)));
-    }
-
-    /// Adds the table, and no table that inherits from it, to the publication.
-    pub fn add_to(&mut self, publication: &str, table: &Table) {
-        let (publication, table) = (identifier(publication), qualified(&table.schema, &table.name));
-        self.0.push(format!("ALTER PUBLICATION {publication} ADD TABLE ONLY {table}"));
-    }
-
-    /// Takes the table out of the publication.
-    pub fn take_out_of(&mut self, publication: &str, schema: &str, name: &str) {
-        let (publication, table) = (identifier(publication), qualified(schema, name));
-        self.0.push(format!("ALTER PUBLICATION {publication} DROP TABLE ONLY {table}"));
-    }
-
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The statements, for a message that tells a person to run them.
-    #[must_use]
-    pub fn statements(&self) -> &[String] {
-        &self.0
-    }
-
-    /// Makes the changes, all or none, with a short lock timeout, a bounded number of times.
-    ///
-    /// # Errors
-    /// Where the database fails or refuses, or a table stays locked.
-    pub async fn run(&self, client: &Client) -> Result<(), PostgresError> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let mut attempts_left = LOCK_ATTEMPTS;
-        loop {
-            attempts_left -= 1;
-            // Several statements in one simple query are one transaction, in which SET LOCAL holds too: nothing of it
-            // outlives the call, even one that is cut short.
-            match client.batch_execute(&self.script()).await {
-                Err(error) if attempts_left > 0 && is_lock_trouble(&error) => sleep(LOCK_PAUSE).await,
-                result => return Ok(result?),
-            }
-        }
-    }
-
-    fn script(&self) -> String {
-        format!("SET LOCAL lock_timeout = {}; {}", LOCK_TIMEOUT.as_millis(), self.0.join("; "))
-    }
-}
-
-fn is_lock_trouble(error: &tokio_postgres::Error) -> bool {
-    let trouble = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
-    error.code().is_some_and(|code| trouble.contains(code))
-}
-
-/// `"schema"."name"`.
-pub(crate) fn qualified(schema: &str, name: &str) -> String {
-    format!("{}.{}", identifier(schema), identifier(name))
 }
 
 /// A transaction id above that of every transaction that is open now.
@@ -221,13 +139,14 @@ pub async fn log_end(client: &Client) -> Result<Lsn, PostgresError> {
     Ok(Lsn::new(row.try_get::<_, PgLsn>(0)?.into()))
 }
 
-/// The oldest transaction that is still open: all below it have ended.
+/// The oldest transaction of this database that has written and is still open: all below it have ended.
+///
+/// Those of other databases do not count: nothing of them is in the slot's log.
 ///
 /// # Errors
 /// Where the database fails.
 pub async fn oldest_xid(client: &Client) -> Result<i64, PostgresError> {
-    let statement = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint";
-    Ok(client.query_one(statement, &[]).await?.try_get(0)?)
+    Ok(client.query_one(include_str!("../../sql/source/oldest_xid.sql"), &[]).await?.try_get(0)?)
 }
 
 /// What an integration is known by.
@@ -248,6 +167,10 @@ pub struct Seen {
     pub known: Option<(String, String)>,
     /// Whether that table is in the publication.
     pub known_published: bool,
+    /// Whether it, or one of its partitions, may have another identity than it is to have.
+    pub identity_in_doubt: bool,
+    /// Whether it is a partition now of the table of that name.
+    pub known_is_partition_of_named: bool,
     /// The OID of the table of that name, if there is one.
     pub named: Option<u32>,
 }
@@ -257,8 +180,6 @@ pub struct Seen {
 pub struct Look {
     /// The publication's OID, if it exists.
     pub publication_oid: Option<u32>,
-    /// The oldest transaction that is still open.
-    pub oldest_xid: i64,
     /// An answer for each question, in their order.
     pub seen: Vec<Seen>,
 }
@@ -267,45 +188,28 @@ pub struct Look {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn look_up(client: &Client, publication: &str, wanted: &[Wanted]) -> Result<Look, PostgresError> {
+pub async fn look_up(
+    client: &Client,
+    publication: &str,
+    policy: ReplicaIdentity,
+    wanted: &[Wanted],
+) -> Result<Look, PostgresError> {
     let known: Vec<Option<u32>> = wanted.iter().map(|wanted| wanted.known).collect();
     let schemas: Vec<&str> = wanted.iter().map(|wanted| wanted.schema.as_str()).collect();
     let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
     let statement = include_str!("../../sql/source/look_up.sql");
-    let rows = client.query(statement, &[&publication, &known, &schemas, &names]).await?;
-    let mut look = Look { publication_oid: None, oldest_xid: 0, seen: Vec::with_capacity(rows.len()) };
+    let rows = client.query(statement, &[&publication, &known, &schemas, &names, &policy.as_str()]).await?;
+    let mut look = Look { publication_oid: None, seen: Vec::with_capacity(rows.len()) };
     for row in rows {
         look.publication_oid = row.try_get("publication")?;
-        look.oldest_xid = row.try_get("oldest_xid")?;
         let known: (Option<String>, Option<String>) = (row.try_get("known_schema")?, row.try_get("known_name")?);
         look.seen.push(Seen {
             known: known.0.zip(known.1),
             known_published: row.try_get("known_published")?,
+            identity_in_doubt: row.try_get("identity_in_doubt")?,
+            known_is_partition_of_named: row.try_get("known_is_partition_of_named")?,
             named: row.try_get("named")?,
         });
     }
     Ok(look)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::table::tests::table_of;
-    use super::*;
-
-    #[test]
-    fn names_are_quoted_whatever_they_hold() {
-        let mut table = table_of(1, &[("pkey", &[1])], &[]);
-        table.schema = "whdb_acme".to_owned();
-        table.name = "a \"b\".c".to_owned();
-        let mut changes = TableChanges::default();
-        changes.set_identity(&table.schema, &table.name, &NewIdentity::Index("I x".to_owned()));
-        changes.add_to("1 pub", &table);
-        assert_eq!(
-            changes.statements(),
-            [
-                r#"ALTER TABLE ONLY "whdb_acme"."a ""b"".c" REPLICA IDENTITY USING INDEX "I x""#,
-                r#"ALTER PUBLICATION "1 pub" ADD TABLE ONLY "whdb_acme"."a ""b"".c""#,
-            ]
-        );
-    }
 }

@@ -16,7 +16,7 @@ use tracing::{debug, info};
 
 use super::SourceError;
 use crate::config::PostgresUrl;
-use crate::postgres::{PostgresError, Session, open};
+use crate::postgres::{PostgresError, Session, open, refuse_pooler};
 
 /// Waits between two attempts to reconnect: from the first, doubled up to the second.
 const RETRY_BASE: Duration = Duration::from_millis(50);
@@ -43,9 +43,10 @@ impl Sentinel {
     /// Connects, and watches from then on.
     ///
     /// # Errors
-    /// Where the first connection does not come about.
+    /// Where the first connection does not come about, or leads to a pooler.
     pub async fn connect(url: &PostgresUrl) -> Result<Self, SourceError> {
         let session = login(url).await?;
+        refuse_pooler(&session.client, url, super::login::APPLICATION_NAME).await?;
         let (sender, sight) = watch::channel(Sight::Connected(Arc::new(session.client)));
         let watcher = tokio::spawn(watch_over(url.clone(), session.driver, sender));
         Ok(Self { sight, watcher })

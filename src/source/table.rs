@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tokio_postgres::Client;
 
+use super::alteration::TableName;
 use crate::postgres::PostgresError;
 
 /// What publishing a table and reading its changes take to know.
@@ -22,6 +23,8 @@ pub struct Table {
     pub identity: Identity,
     /// Whether this role may alter it.
     pub owned: bool,
+    /// The role that owns it.
+    pub owner: String,
     /// In the order of their numbers.
     pub columns: Vec<Column>,
     /// Whether it has virtual generated columns: Postgres refuses UPDATE and DELETE of such a table under FULL.
@@ -103,6 +106,12 @@ impl Table {
     #[must_use]
     pub fn is_logged(&self) -> bool {
         self.persistence == "p"
+    }
+
+    /// All that it is called.
+    #[must_use]
+    pub fn table_name(&self) -> TableName {
+        TableName { oid: self.oid, schema: self.schema.clone(), name: self.name.clone() }
     }
 
     /// `schema.name`, for people.
@@ -236,6 +245,7 @@ pub(crate) mod tests {
             persistence: "p".to_owned(),
             identity: Identity::Default,
             owned: true,
+            owner: "whdb_owner".to_owned(),
             columns: (1..).zip('a'..).take(columns).map(column).collect(),
             virtual_columns: false,
             indexes: indexes.iter().map(index).collect(),

@@ -89,6 +89,19 @@ impl TestDatabase {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// The names of the published tables, in alphabetical order.
+    pub(crate) async fn published(&self) -> String {
+        let sql = "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '')
+                   FROM pg_publication_tables WHERE pubname = 'webhookdb_notifications'";
+        self.text(sql).await.expect("a row")
+    }
+
+    /// `relreplident` of a table: d, i, f or n.
+    pub(crate) async fn identity(&self, table: &str) -> String {
+        let sql = format!("SELECT relreplident::text FROM pg_class WHERE oid = '{table}'::regclass");
+        self.text(&sql).await.expect("the table")
+    }
+
     /// Where the log ends now.
     pub(crate) async fn current_lsn(&self) -> String {
         self.text("SELECT pg_current_wal_lsn()::text").await.expect("an LSN")

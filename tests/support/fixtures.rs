@@ -58,6 +58,14 @@ pub(crate) const EVENTS: Table = Table {
     create: include_str!("../fixtures/icalendar_event_v1_20b1.sql"),
 };
 
+/// WebhookDB's own tables with the integration `svi_1` of the charges, without the columns that are optional.
+pub(crate) const WEBHOOKDB_TABLES: &str = "
+    CREATE TABLE organizations (id int PRIMARY KEY, name text, key text);
+    CREATE TABLE service_integrations (
+        id int PRIMARY KEY, organization_id int, opaque_id text, service_name text, table_name text);
+    INSERT INTO organizations VALUES (1, 'Acme Corp', 'acme_corp');
+    INSERT INTO service_integrations VALUES (1, 1, 'svi_1', 'stripe_charge_v1', 'stripe_charge_v1_fdcc')";
+
 /// A resource as its service sends it, about 1.5 KB of it.
 pub(crate) fn resource(id: &str, amount: i32) -> Value {
     json!({

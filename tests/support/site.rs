@@ -74,6 +74,11 @@ impl Site {
         self.integrate(table).await;
     }
 
+    /// A table made so, and its integration, whose service bears its name.
+    pub(crate) async fn add_table(&self, name: &'static str, create: &'static str) {
+        self.add(&Table { service: name, name, remote_key: "id", create }).await;
+    }
+
     /// Makes the integration of a table.
     pub(crate) async fn integrate(&self, table: &Table) {
         let arguments =

@@ -31,7 +31,6 @@ pub(super) const WRONG_VALUES: &[(&str, &str, &str, &str)] = &[
     ("[[source]]", "organizations = ['a', 'b', 'a']", "organizations", "each once, found \"a\""),
     ("[[source]]", "organizations = 'acme'", "organizations", "expected an array of strings, found a string"),
     ("[[source]]", "organizations = [1]", "organizations", "expected an array of strings, found an integer"),
-    ("[[source]]", "publish = 'schema'", "publish", "not yet supported"),
     ("[[source]]", "publish = 'all'", "publish", "expected \"integrations\" or \"schema\", found \"all\""),
     ("[[source]]", "replica_identity = 'none'", "replica_identity", "expected \"key\" or \"full\" or \"keep\""),
     ("[[source]]", "primary_url = 'postgres://h/d'", "primary_url", "not yet supported"),
@@ -147,7 +146,7 @@ organizations = [
     "acme",
     "",
 ]
-publish = "schema"
+publish = "all"
 
 [delivery]
 timeout = "10 parsecs"
@@ -178,7 +177,7 @@ level = "${LEVEL}"
             (4, "[catalog] shema", "did you mean schema?"),
             (7, "[[source]] slot", "found \"Not A Slot\""),
             (10, "[[source]] organizations", "each once"),
-            (12, "[[source]] publish", "not yet supported"),
+            (12, "[[source]] publish", "found \"all\""),
             (15, "[delivery] timeout", "found \"10 parsecs\""),
             (16, "[delivery] max_attempts", "found 0"),
             (17, "[delivery] memory", "found \"64 elephants\""),
