@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::{Gauge, gauge};
 use serde::Serialize;
+
+use super::metrics::SOURCE_STATE;
 
 /// Where a source is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +21,9 @@ pub enum SourceState {
     Streaming,
     /// Something that passes by itself stands in the way: another daemon, a server that is not reached.
     Waiting {
+        /// The kind of thing, as metrics name it.
+        #[serde(skip)]
+        label: &'static str,
         /// What it is.
         reason: String,
         /// What could be done about it.
@@ -26,6 +32,9 @@ pub enum SourceState {
     },
     /// Something that does not pass by itself stands in the way; it is tried again nevertheless.
     Failed {
+        /// The kind of thing, as metrics name it.
+        #[serde(skip)]
+        label: &'static str,
         /// What it is.
         reason: String,
         /// What to do about it.
@@ -37,6 +46,23 @@ pub enum SourceState {
 impl Default for SourceState {
     fn default() -> Self {
         Self::Starting { reason: "not connected to Postgres yet".into() }
+    }
+}
+
+impl SourceState {
+    /// The state and its reason, as metrics name them.
+    const fn labels(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Starting { .. } => ("starting", ""),
+            Self::Streaming => ("streaming", ""),
+            Self::Waiting { label, .. } => ("waiting", label),
+            Self::Failed { label, .. } => ("failed", label),
+        }
+    }
+
+    fn gauge(&self, source_name: &str) -> Gauge {
+        let (state, reason) = self.labels();
+        gauge!(SOURCE_STATE, "source" => source_name.to_owned(), "state" => state, "reason" => reason)
     }
 }
 
@@ -58,7 +84,13 @@ struct Sources {
 impl Readiness {
     /// Sets the state of a source.
     pub fn set(&self, source_name: &str, state: SourceState) {
-        self.sources().states.insert(source_name.to_owned(), state);
+        let mut sources = self.sources();
+        state.gauge(source_name).set(1.0);
+        let labels = state.labels();
+        let before = sources.states.insert(source_name.to_owned(), state);
+        if let Some(before) = before.filter(|before| before.labels() != labels) {
+            before.gauge(source_name).set(0.0);
+        }
     }
 
     /// Says that `who` holds back the reading of a source, and why, or that it does no more.
@@ -84,7 +116,7 @@ impl Readiness {
         let worst = sources.states.values().max_by_key(|state| rank(state)).cloned().unwrap_or_default();
         match sources.held_back.values().next() {
             Some(reason) if worst == SourceState::Streaming => {
-                SourceState::Waiting { reason: reason.clone(), hint: Some(HELD_BACK_HINT.into()) }
+                SourceState::Waiting { label: "held_back", reason: reason.clone(), hint: Some(HELD_BACK_HINT.into()) }
             }
             _ => worst,
         }
@@ -105,7 +137,7 @@ mod tests {
         assert!(matches!(readiness.overall(), SourceState::Starting { .. }));
         readiness.set("a", SourceState::Streaming);
         assert_eq!(readiness.overall(), SourceState::Streaming);
-        readiness.set("b", SourceState::Waiting { reason: "held".into(), hint: None });
+        readiness.set("b", SourceState::Waiting { label: "slot_in_use", reason: "held".into(), hint: None });
         let json = serde_json::to_value(readiness.overall()).unwrap();
         assert_eq!(json, serde_json::json!({"status": "waiting", "reason": "held"}));
         readiness.set("b", SourceState::Streaming);

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 use crate::catalog::{self, CatalogError, Snapshot, migrations};
 use crate::config::{Settings, SourceSettings};
 use crate::postgres;
+use crate::source::standby;
 
 /// What the commands call themselves in pg_stat_activity.
 pub(super) const APPLICATION_NAME: &str = "webhookdb";
@@ -43,6 +44,14 @@ pub(super) async fn connect_catalog(settings: &Settings) -> anyhow::Result<Clien
 pub(super) async fn connect_source(settings: &SourceSettings) -> anyhow::Result<Client> {
     let connected = postgres::connect(settings.url(), APPLICATION_NAME).await;
     connected.with_context(|| format!("cannot use the database of source {}", settings.name()))
+}
+
+/// Where a source is written: its server, or the primary of one that is a standby.
+pub(super) async fn connect_writer(settings: &SourceSettings) -> anyhow::Result<Client> {
+    let client = connect_source(settings).await?;
+    let Some(primary) = standby::primary_of(&client, settings).await? else { return Ok(client) };
+    let connected = postgres::connect(primary, APPLICATION_NAME).await;
+    connected.with_context(|| format!("cannot use the primary of source {}", settings.name()))
 }
 
 /// The source of an integration for which none is recorded.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::context::{Context, connect_source, default_source};
+use super::context::{Context, connect_writer, default_source};
 use super::failure::Advice;
 use super::notification::confirm;
 use super::output::{answer, warn};
@@ -130,7 +130,7 @@ async fn read_keys(context: &Context<'_>, snapshot: &Snapshot) -> Keys {
 }
 
 async fn tables_of(source: &SourceSettings, oids: &[u32]) -> anyhow::Result<Vec<Table>> {
-    let client = connect_source(source).await?;
+    let client = connect_writer(source).await?;
     tables(&client, oids).await.with_context(|| format!("source {}", source.name()))
 }
 
@@ -194,6 +194,6 @@ async fn remove(context: &Context<'_>, args: RemoveArgs) -> anyhow::Result<()> {
 async fn unpublish(context: &Context<'_>, relation: &Relation) -> anyhow::Result<()> {
     let source = context.settings.sources().iter().find(|source| source.name() == relation.source);
     let source = source.with_context(|| format!("the config has no source {}", relation.source))?;
-    let client = connect_source(source).await?;
+    let client = connect_writer(source).await?;
     Ok(upkeep::take_out(&client, source, relation.oid).await?)
 }

@@ -19,7 +19,7 @@ use crate::catalog::leases::{self, Lease};
 use crate::catalog::migrations;
 use crate::config::{Settings, SourceSettings};
 use crate::model::{Lsn, SubscriptionState};
-use crate::source::SlotState;
+use crate::source::{Room, SlotState};
 
 /// How to show it.
 #[derive(Args, Debug)]
@@ -56,8 +56,13 @@ struct SourceReport {
     lag_bytes: Option<u64>,
     lag_seconds: Option<f64>,
     retained_bytes: Option<u64>,
+    /// How much log may still be written before the server gives the slot up; null without a limit.
+    safe_wal_bytes: Option<i64>,
+    wal_status: Option<String>,
     checkpoint_lsn: Option<String>,
     confirmed_lsn: Option<String>,
+    #[serde(skip)]
+    slot_lines: Vec<String>,
     #[serde(skip)]
     hint: Option<String>,
 }
@@ -150,8 +155,11 @@ async fn source_report(settings: &SourceSettings, catalog: &anyhow::Result<Catal
         lag_bytes: None,
         lag_seconds: None,
         retained_bytes: None,
+        safe_wal_bytes: None,
+        wal_status: None,
         checkpoint_lsn: None,
         confirmed_lsn: None,
+        slot_lines: Vec::new(),
         hint: None,
     };
     if let Err(error) = read_source(settings, catalog.as_ref().ok(), &mut report).await {
@@ -192,6 +200,9 @@ async fn read_source(
 impl SourceReport {
     fn take_slot(&mut self, slot: &SlotState, database: &str, live: bool) {
         self.retained_bytes = slot.retained_bytes;
+        self.safe_wal_bytes = slot.safe_wal_size;
+        self.wal_status.clone_from(&slot.wal_status);
+        self.slot_lines = [vec![slot_line(slot)], room_lines(slot)].concat();
         self.confirmed_lsn = slot.confirmed_flush_lsn.map(|lsn| lsn.to_string());
         match (slot.check(database), slot.active_pid.is_some(), live) {
             (_, true, true) => self.state = SourceState::Streaming,
@@ -330,9 +341,29 @@ fn source_lines(source: &SourceReport) -> Vec<String> {
         format!("  lag {}, {seconds}; retained {}", bytes(source.lag_bytes), bytes(source.retained_bytes)),
         format!("  checkpoint {}, confirmed {}", lsn(&source.checkpoint_lsn), lsn(&source.confirmed_lsn)),
     ];
+    lines.extend(source.slot_lines.clone());
     lines.extend(source.reason.iter().map(|reason| format!("  {reason}")));
     lines.extend(source.hint.iter().map(|hint| format!("  hint: {hint}")));
     lines
+}
+
+/// What the server says of the slot: who reads from it, what has become of its log, what room it has left.
+fn slot_line(slot: &SlotState) -> String {
+    let reader = slot.reader().map_or_else(|| "not in use".to_owned(), |reader| format!("in use by {reader}"));
+    let mut words = vec![reader];
+    words.extend(slot.wal_status.as_ref().map(|status| format!("its log is {status}")));
+    words.extend(slot.safe_wal_size.map(|left| {
+        let left = ByteSize(u64::try_from(left).unwrap_or_default());
+        format!("{left} left before max_slot_wal_keep_size")
+    }));
+    words.extend(slot.failover.then(|| "standbys get it too".to_owned()));
+    format!("  slot {}", words.join(", "))
+}
+
+/// A slot that has little room left is told so, with the remedy.
+fn room_lines(slot: &SlotState) -> Vec<String> {
+    let room = Room::of(slot);
+    room.hint().map_or_else(Vec::new, |hint| vec![format!("  {room}"), format!("  hint: {hint}")])
 }
 
 fn coloured(good: bool, text: &str) -> String {

@@ -128,14 +128,17 @@ fn source(
     let replica_identity = choice(file.replica_identity, limits::REPLICA_IDENTITY, &identities, problems);
     let organizations = refuse_organizations(file.organizations, problems);
     let publish = refuse_schema_publication(file.publish, problems);
-    let primary_url = refuse(file.primary_url, problems);
-    organizations.and(publish).and(primary_url)?;
+    let primary_url = database(file.primary, directory, problems);
+    let failover = file.failover.map(|flag| flag.map_or(limits::FAILOVER, |flag| flag.value));
+    organizations.and(publish)?;
     Ok(SourceSettings {
         name: name?,
         url: url?,
         slot: slot?,
         publication: publication?,
         replica_identity: replica_identity?,
+        primary_url: primary_url?,
+        failover: failover?,
     })
 }
 

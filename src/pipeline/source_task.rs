@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
@@ -17,6 +17,7 @@ use super::in_flight::InFlight;
 use super::intake::{Backlog, Intake};
 use super::lease::Identity;
 use super::session::Session;
+use super::slot_watch::SlotWatch;
 use super::stale_holder::StaleHolder;
 use super::upkeep::Upkeep;
 use crate::admin::metrics::RECONNECTS_TOTAL;
@@ -25,11 +26,12 @@ use crate::checkpoint::{ResumePoint, SourceRecord};
 use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
 use crate::deliver::Poster;
 use crate::model::Lsn;
+use crate::postgres::Link;
 use crate::setup::Discord;
 use crate::source::publication::publication_state;
 use crate::source::{
-    Feedback, ReplicationConnection, ReplicationStream, Sentinel, SlotState, SourceError, SystemIdentity,
-    TimelineHistory, check_not_synchronous,
+    APPLICATION_NAME, Feedback, ReplicationConnection, ReplicationStream, Sentinel, ServerFacts, SlotState,
+    SourceError, SystemIdentity, TimelineHistory, TimelineWatch, check_not_synchronous, known_bug, standby,
 };
 
 /// Waits between two tries to connect: from the first, doubled up to the second.
@@ -81,6 +83,20 @@ struct Connected {
     feedback: Feedback,
     history: TimelineHistory,
     confirmed_flush_lsn: Lsn,
+    standby: Option<Standby>,
+}
+
+/// What reading from a standby takes besides.
+struct Standby {
+    timeline: TimelineWatch,
+    primary: Link,
+}
+
+/// The server as it is found.
+struct Server<'a> {
+    identity: &'a SystemIdentity,
+    history: &'a TimelineHistory,
+    is_standby: bool,
 }
 
 pub(super) struct SourceTask {
@@ -92,11 +108,14 @@ pub(super) struct SourceTask {
     from_record: bool,
     /// Why there was no stream the last time.
     said: Option<String>,
+    slot: SlotWatch,
 }
 
 impl SourceTask {
     pub(super) fn new(context: SourceContext) -> Self {
-        Self { context, session: None, backlog: Backlog::default(), streamed: false, from_record: false, said: None }
+        let slot = SlotWatch::new(context.name());
+        let backlog = Backlog::default();
+        Self { context, session: None, backlog, streamed: false, from_record: false, said: None, slot }
     }
 
     /// Serves the source until it is told to stop.
@@ -157,6 +176,7 @@ impl SourceTask {
         let settings = &self.context.settings;
         let sentinel = Sentinel::connect(settings.url()).await?;
         let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
+        let primary = standby::primary_of(&client, settings).await?.cloned();
         if let Err(error) = self.wait_for_slot(&client).await {
             return Err(self.explain(error).await);
         }
@@ -167,25 +187,32 @@ impl SourceTask {
         let history = connection.timeline_history(identity.timeline).await?;
         self.check_publication(&client).await?;
         let (stream, feedback) = connection.start(settings.slot(), settings.publication()).await?;
+        let server = Server { identity: &identity, history: &history, is_standby: primary.is_some() };
         let confirmed_flush_lsn = tokio::select! {
             biased;
             // From here on a server that stops waits for us, and a takeover may take seconds.
             () = sentinel.shutting_down() => return Err(SourceError::ShuttingDown.into()),
-            taken = self.take_slot(&client, &identity, &history) => taken?,
+            taken = self.take_slot(&client, &server) => taken?,
         };
-        Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn })
+        let standby = match primary {
+            Some(url) => Some(Standby {
+                timeline: TimelineWatch::connect(self.context.settings.url(), identity.timeline).await?,
+                primary: Link::new(url, APPLICATION_NAME),
+            }),
+            None => None,
+        };
+        Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn, standby })
     }
 
     /// The slot is ours: only now does its confirmed position, which this returns, stand still.
     async fn take_slot(
         &mut self,
         client: &tokio_postgres::Client,
-        identity: &SystemIdentity,
-        history: &TimelineHistory,
+        server: &Server<'_>,
     ) -> Result<Lsn, PipelineError> {
         let slot = SlotState::read(client, self.context.settings.slot()).await?;
         let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
-        self.take_over(identity, history, confirmed_flush_lsn).await?;
+        self.take_over(server, confirmed_flush_lsn).await?;
         Ok(confirmed_flush_lsn)
     }
 
@@ -195,6 +222,7 @@ impl SourceTask {
         loop {
             let settings = &self.context.settings;
             let slot = SlotState::read(client, settings.slot()).await?;
+            self.slot.look(&slot);
             let error = match slot.check(&settings.url().database) {
                 Err(error @ SourceError::SlotActive { .. }) => error.into(),
                 settled => return Ok(settled?),
@@ -244,11 +272,12 @@ impl SourceTask {
     /// Goes on with the session where nobody else had the source in the meantime, else begins another.
     async fn take_over(
         &mut self,
-        identity: &SystemIdentity,
-        history: &TimelineHistory,
+        server: &Server<'_>,
         confirmed_flush_lsn: Lsn,
     ) -> Result<(), PipelineError> {
+        let identity = server.identity;
         if let Some(session) = &self.session {
+            server.check_replayed(session.progress.read_point().flush_lsn)?;
             let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
             let record = SourceRecord::read(&client, self.context.name()).await?;
             self.from_record = !session.fits(&record, identity, confirmed_flush_lsn);
@@ -262,7 +291,7 @@ impl SourceTask {
         self.backlog = Backlog::default();
         let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
         let record = SourceRecord::take(&client, self.context.name()).await?;
-        let point = self.resume_point(&record, identity, history, confirmed_flush_lsn)?;
+        let point = self.resume_point(&record, server, confirmed_flush_lsn)?;
         self.session = Some(Session::begin(&self.context, &record, identity.timeline, point).await?);
         Ok(())
     }
@@ -270,10 +299,10 @@ impl SourceTask {
     fn resume_point(
         &self,
         record: &SourceRecord,
-        identity: &SystemIdentity,
-        history: &TimelineHistory,
+        server: &Server<'_>,
         confirmed_flush_lsn: Lsn,
     ) -> Result<ResumePoint, PipelineError> {
+        let Server { identity, history, .. } = *server;
         let (recorded, found) = (record.system_identifier, identity.system_identifier);
         if recorded != found {
             return Err(Discord::OtherServer { recorded, found }.into());
@@ -296,6 +325,7 @@ impl SourceTask {
             record.point.clone().lowered_to(switch)
         };
         // Against the lowered point: a slot beyond the switch would pass over what the new timeline wrote below it.
+        server.check_replayed(point.flush_lsn)?;
         check_slot(confirmed_flush_lsn, point.flush_lsn)?;
         check_server(identity, point.flush_lsn)?;
         Ok(point)
@@ -303,7 +333,8 @@ impl SourceTask {
 
     /// Streams until the connection is lost (an error), or the daemon stops (drained then).
     async fn stream(&mut self, connected: Connected) -> Result<(), PipelineError> {
-        let Connected { sentinel, mut stream, feedback, history, confirmed_flush_lsn } = connected;
+        let Connected { sentinel, mut stream, feedback, history, confirmed_flush_lsn, standby } = connected;
+        let (timeline, primary) = standby.map(|standby| (standby.timeline, standby.primary)).unzip();
         let Some(session) = &self.session else { return Err(PipelineError::Fenced) };
         let context = &self.context;
         // A slot that is behind the checkpoint keeps its place until it has shown the history that the checkpoint was made
@@ -317,6 +348,8 @@ impl SourceTask {
         let stuck = session.progress.stuck().map(|stuck| stuck.commit_lsn).filter(|commit_lsn| *commit_lsn >= at);
         if self.streamed {
             counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
+        } else {
+            tell_known_bug(context.name(), &sentinel).await;
         }
         self.streamed = true;
         if stuck.is_none() {
@@ -326,6 +359,8 @@ impl SourceTask {
             settings: &context.settings,
             catalog: &context.catalog,
             sentinel: &sentinel,
+            primary: primary.as_ref(),
+            slot: &mut self.slot,
             facts: session.facts.clone(),
             memory: session.memory.clone(),
             memory_bytes: session.memory_bytes,
@@ -338,6 +373,7 @@ impl SourceTask {
             &context.catalog,
             &sentinel,
             history,
+            timeline,
             confirmed_flush_lsn,
             known.clone(),
             &mut self.backlog,
@@ -377,6 +413,15 @@ impl SourceTask {
         }
         info!(source = context.name(), "stopped");
         Ok(())
+    }
+}
+
+/// An old minor version is told once, and served nevertheless.
+async fn tell_known_bug(source: &str, sentinel: &Sentinel) {
+    let Some(client) = sentinel.client() else { return };
+    let facts = ServerFacts::read(&client).await;
+    if let Some((what, hint)) = facts.ok().and_then(|facts| known_bug(facts.version_num)) {
+        warn!(source, hint, "{what}");
     }
 }
 
@@ -420,6 +465,16 @@ async fn stay_asynchronous(sentinel: &Sentinel) -> PipelineError {
         {
             return error.into();
         }
+    }
+}
+
+impl Server<'_> {
+    /// A standby that was restarted replays again what it had before, and is soon there.
+    fn check_replayed(&self, needed: Lsn) -> Result<(), SourceError> {
+        if self.is_standby && self.identity.flush_lsn < needed {
+            return Err(SourceError::StandbyBehind { needed });
+        }
+        Ok(())
     }
 }
 

@@ -49,8 +49,8 @@ fn of_publication(settings: &SourceSettings, record: &SourceState, found: &Found
 fn of_slot(settings: &SourceSettings, record: &SourceState, found: &Found) -> Option<Discord> {
     let name = settings.slot().to_owned();
     let Some(slot) = &found.slot else { return Some(Discord::SlotGone(name)) };
-    if slot.invalidation.is_some() {
-        return Some(Discord::SlotLost(name));
+    if let Some(reason) = slot.invalidation.clone() {
+        return Some(Discord::SlotLost { slot: name, reason });
     }
     let confirmed = slot.confirmed_flush_lsn?;
     (confirmed > record.flush_lsn).then_some(Discord::SlotAhead { slot: confirmed, checkpoint: record.flush_lsn })
@@ -132,7 +132,10 @@ mod tests {
             (found(1, None, Some(slot(40, None))), Discord::PublicationGone(name())),
             (found(1, Some(8), Some(slot(40, None))), Discord::PublicationReplaced(name())),
             (found(1, Some(7), None), Discord::SlotGone(name())),
-            (found(1, Some(7), Some(slot(40, Some(Invalidation::WalRemoved)))), Discord::SlotLost(name())),
+            (
+                found(1, Some(7), Some(slot(40, Some(Invalidation::IdleTimeout)))),
+                Discord::SlotLost { slot: name(), reason: Invalidation::IdleTimeout },
+            ),
             (
                 found(1, Some(7), Some(slot(101, None))),
                 Discord::SlotAhead { slot: Lsn::new(101), checkpoint: Lsn::new(100) },

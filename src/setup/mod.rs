@@ -3,11 +3,13 @@
 mod assess;
 mod checks;
 mod error;
+mod failover;
 mod identity;
 mod publish;
 mod report;
 mod run;
 mod script;
+mod servers;
 mod skip;
 mod slot;
 mod source_setup;

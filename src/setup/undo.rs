@@ -6,6 +6,7 @@ use super::SetupError;
 use super::publish::{IDENTITY_KIND, identity_of_detail};
 use super::report::{Note, Report};
 use super::run::{connect, lock};
+use super::servers::Servers;
 use crate::catalog::{made, own_tables};
 use crate::config::{Settings, SourceSettings};
 use crate::postgres::PostgresError;
@@ -23,7 +24,8 @@ pub async fn drop_all(settings: &Settings, report: Report<'_>) -> Result<(), Set
     for source in settings.sources() {
         let client = connect(source.url(), &format!("source {}", source.name())).await?;
         refuse_active(&client, source).await?;
-        sources.push(SourceUndo { catalog: &catalog, client, settings: source });
+        let servers = Servers::of(client, source).await?;
+        sources.push(SourceUndo { catalog: &catalog, servers, settings: source });
     }
     for source in &sources {
         source.run(report).await?;
@@ -41,7 +43,7 @@ async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(),
 
 struct SourceUndo<'a> {
     catalog: &'a Client,
-    client: Client,
+    servers: Servers,
     settings: &'a SourceSettings,
 }
 
@@ -58,10 +60,10 @@ impl SourceUndo<'_> {
 
     async fn slot(&self, report: Report<'_>) -> Result<(), SetupError> {
         let name = self.settings.slot();
-        if SlotState::find(&self.client, name).await?.is_none() {
+        if SlotState::find(&self.servers.reader, name).await?.is_none() {
             report(Note::found(format!("slot {name} is gone already")));
         } else if self.made("slot", name).await? {
-            slot::drop(&self.client, name).await?;
+            slot::drop(&self.servers.reader, name).await?;
             made::forget(self.catalog, "slot", self.settings.name(), name).await?;
             report(Note::done(format!("dropped slot {name}")));
         } else {
@@ -76,10 +78,10 @@ impl SourceUndo<'_> {
     async fn publication(&self, report: Report<'_>) -> Result<(), SetupError> {
         let name = self.settings.publication();
         if self.made("publication", name).await? {
-            publication::drop_publication(&self.client, name).await?;
+            publication::drop_publication(self.servers.writer(), name).await?;
             made::forget(self.catalog, "publication", self.settings.name(), name).await?;
             report(Note::done(format!("dropped publication {name}")));
-        } else if publication::publication_state(&self.client, name).await?.is_some() {
+        } else if publication::publication_state(self.servers.writer(), name).await?.is_some() {
             report(Note::found(format!("publication {name} was not made by setup and stays, with the tables in it")));
         }
         Ok(())
@@ -87,7 +89,7 @@ impl SourceUndo<'_> {
 
     /// A table that stays published keeps its identity: the one from before might make its UPDATE and DELETE fail.
     async fn identities(&self, report: Report<'_>) -> Result<(), SetupError> {
-        let state = publication::publication_state(&self.client, self.settings.publication()).await?;
+        let state = publication::publication_state(self.servers.writer(), self.settings.publication()).await?;
         for identity in made::list(self.catalog, IDENTITY_KIND, self.settings.name()).await? {
             let (Ok(oid), Some(before)) = (identity.name.parse(), identity_of_detail(&identity.detail)) else {
                 continue;
@@ -95,10 +97,10 @@ impl SourceUndo<'_> {
             if state.as_ref().is_some_and(|state| state.tables.iter().any(|table| table.oid == oid)) {
                 continue;
             }
-            if let Some(table) = table::table(&self.client, oid).await? {
+            if let Some(table) = table::table(self.servers.writer(), oid).await? {
                 let mut changes = TableChanges::default();
                 changes.set_identity(&table.schema, &table.name, &before);
-                report(reset_note(&table.display_name(), &changes, changes.run(&self.client).await));
+                report(reset_note(&table.display_name(), &changes, changes.run(self.servers.writer()).await));
             }
             made::forget(self.catalog, IDENTITY_KIND, self.settings.name(), &identity.name).await?;
         }
