@@ -227,7 +227,10 @@ async fn a_slot_that_cannot_be_read_from_is_told_exactly() {
     assert!(error.is_retryable());
     let error = slot::drop(database.client(), name).await.expect_err("in use");
     assert!(matches!(error, SourceError::SlotActive { .. }), "{error:?}");
-    assert!(matches!(slot::create(database.client(), name, false, PATIENCE).await, Err(SourceError::SlotExists { .. })));
+    assert!(matches!(
+        slot::create(database.client(), name, false, PATIENCE).await,
+        Err(SourceError::SlotExists { .. })
+    ));
     let state = SlotState::read(database.client(), name).await.expect("a state");
     assert_eq!((state.active_pid, state.database.as_deref()), (Some(stream.backend_pid()), Some(name)));
     assert!(state.check_kind(name).is_ok() && state.retained_bytes.is_some() && state.current_lsn.is_some());
@@ -257,7 +260,8 @@ async fn making_a_slot_waits_for_open_transactions_no_longer_than_asked() {
     let database = TestDatabase::create("waits").await;
     let writer = database.connect().await;
     writer.batch_execute("CREATE TABLE w (n integer); BEGIN; INSERT INTO w VALUES (1)").await.expect("open");
-    let error = slot::create(database.client(), database.name(), false, Duration::from_millis(300)).await.expect_err("waits");
+    let error =
+        slot::create(database.client(), database.name(), false, Duration::from_millis(300)).await.expect_err("waits");
     assert!(matches!(error, SourceError::SlotWaits { .. }), "{error:?}");
     assert_eq!(SlotState::find(database.client(), database.name()).await.expect("asked"), None);
     writer.batch_execute("COMMIT").await.expect("closed");

@@ -23,6 +23,8 @@ mod replication;
 mod retries;
 mod setup;
 mod skip;
+mod slot_life;
+mod standby;
 mod startup_errors;
 mod staying_connected;
 mod stopping;

@@ -19,6 +19,7 @@ use crate::catalog::leases::{self, Lease};
 use crate::catalog::migrations;
 use crate::config::{Settings, SourceSettings};
 use crate::model::{Lsn, SubscriptionState};
+use crate::setup::{self, Discord};
 use crate::source::{Room, SlotState};
 
 /// How to show it.
@@ -173,28 +174,34 @@ async fn read_source(
     catalog: Option<&CatalogRead>,
     report: &mut SourceReport,
 ) -> anyhow::Result<()> {
+    let seen = see_slot(settings).await;
     let progress = match catalog {
         Some(catalog) => health::progress(&catalog.client, settings.name()).await?,
         None => None,
     };
     let live = catalog.is_some_and(|read| read.leases.iter().any(|lease| lease.live && lease.source == report.name));
     report.checkpoint_lsn = progress.as_ref().map(|progress| progress.commit_lsn.to_string());
-    let client = connect_source(settings).await?;
-    let slot = SlotState::find(&client, settings.slot()).await.context("the slot can't be looked at")?;
+    let (client, slot) = seen?;
+    let current = slot.as_ref().and_then(|slot| slot.current_lsn);
     match (&slot, catalog.is_some() && progress.is_none()) {
         (_, true) => report.set(SourceState::NotSetUp, "setup was not run", "run `webhookdb setup`"),
         (None, _) => report.set(SourceState::Failed, "the slot does not exist", "run `webhookdb setup`"),
         (Some(slot), _) => report.take_slot(slot, &settings.url().database, live),
     }
-    if let Some(progress) = &progress {
-        report.take_halt(progress);
+    if let (Some(progress), Some(catalog)) = (&progress, catalog) {
+        report.take_halt(progress, setup::what_does_not_fit(&catalog.client, &client, settings, slot).await?);
     }
-    let current = slot.as_ref().and_then(|slot| slot.current_lsn);
     if let (Some(current), Some(progress)) = (current, progress) {
         report.lag_bytes = Some(current.bytes_since(progress.flush_lsn));
         report.lag_seconds = Some(lag_seconds(&progress, current, live));
     }
     Ok(())
+}
+
+async fn see_slot(settings: &SourceSettings) -> anyhow::Result<(Client, Option<SlotState>)> {
+    let client = connect_source(settings).await?;
+    let slot = SlotState::find(&client, settings.slot()).await.context("the slot can't be looked at")?;
+    Ok((client, slot))
 }
 
 impl SourceReport {
@@ -215,14 +222,13 @@ impl SourceReport {
         }
     }
 
-    /// What keeps the daemon from going on, as it recorded it.
-    fn take_halt(&mut self, progress: &Progress) {
+    /// What keeps the daemon from going on.
+    fn take_halt(&mut self, progress: &Progress, discord: Option<Discord>) {
         if let Some((commit_lsn, because)) = &progress.stuck {
             let hint = format!("`webhookdb setup --skip-transaction {commit_lsn}` passes it, and records the gap");
             self.set(SourceState::Failed, because, &hint);
-        } else if let Some(refused) = progress.refused.as_ref().filter(|_| self.state == SourceState::Stopped) {
-            let hint = "`webhookdb setup --accept-gap` begins anew at the present position, and records the gap";
-            self.set(SourceState::Failed, refused, hint);
+        } else if let Some(discord) = discord.filter(|_| self.state != SourceState::Streaming) {
+            self.fail(SourceState::Failed, &discord.into());
         }
     }
 
@@ -385,7 +391,6 @@ mod tests {
             checkpoint_age: 100.0,
             received_lsn: received.map(Lsn::new),
             read_age: Some(7.0),
-            refused: None,
             stuck: None,
         }
     }

@@ -76,6 +76,29 @@ impl ThrowawayPostgres {
     /// # Errors
     /// Where no Postgres is installed, or it does not start.
     pub fn create(options: PostgresOptions) -> Result<Self, ThrowawayError> {
+        Self::create_with(options, Self::initdb)
+    }
+
+    /// Makes and starts a standby of this server, which is stopped meanwhile. `options` say by what physical slot it gets
+    /// its log, if by any.
+    ///
+    /// # Errors
+    /// Where this server does not stop or start again, or the standby does not start.
+    pub fn create_standby(&self, options: PostgresOptions) -> Result<Self, ThrowawayError> {
+        self.stop(StopMode::Fast)?;
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        let options = options.set("primary_conninfo", &conninfo);
+        let copied = |standby: &Self| {
+            standby.copy(&self.data_directory())?;
+            self.start()
+        };
+        Self::create_with(options, copied)
+    }
+
+    fn create_with(
+        options: PostgresOptions,
+        prepare: impl FnOnce(&Self) -> Result<(), ThrowawayError>,
+    ) -> Result<Self, ThrowawayError> {
         let binaries = Binaries::find()?;
         let account = Account::for_server()?;
         let directory = private_directory(account.as_ref())?;
@@ -85,7 +108,7 @@ impl ThrowawayPostgres {
         let directory = directory.keep();
         let postmaster = Mutex::new(None);
         let mut server = Self { binaries, account, directory, port: 0, options, postmaster, watchdog };
-        server.initdb()?;
+        prepare(&server)?;
         server.start_on_a_free_port()?;
         Ok(server)
     }
@@ -218,6 +241,22 @@ impl ThrowawayPostgres {
         }
         let said = [output.stdout, output.stderr].concat();
         Err(ThrowawayError::Initdb { output: String::from_utf8_lossy(&said).trim().to_owned() })
+    }
+
+    /// The data of a server that is stopped, but for its slots, which are no standby's.
+    fn copy(&self, data: &Path) -> Result<(), ThrowawayError> {
+        let mut copy = self.command(Path::new("cp"));
+        let status = copy.arg("-a").arg(data).arg(self.data_directory()).status().map_err(io_error("run cp"))?;
+        if !status.success() {
+            return Err(io_error("copy a data directory")(io::Error::other(status.to_string())));
+        }
+        let slots = std::fs::read_dir(self.data_directory().join("pg_replslot")).map_err(io_error("read the slots"))?;
+        for slot in slots.flatten() {
+            std::fs::remove_dir_all(slot.path()).map_err(io_error("remove a slot"))?;
+        }
+        let signal = self.data_directory().join("standby.signal");
+        std::fs::write(&signal, "").map_err(io_error("write standby.signal"))?;
+        hand_over(&signal, self.account.as_ref())
     }
 
     fn password_file(&self, password: &str) -> Result<PathBuf, ThrowawayError> {

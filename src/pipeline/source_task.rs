@@ -205,11 +205,7 @@ impl SourceTask {
     }
 
     /// The slot is ours: only now does its confirmed position, which this returns, stand still.
-    async fn take_slot(
-        &mut self,
-        client: &tokio_postgres::Client,
-        server: &Server<'_>,
-    ) -> Result<Lsn, PipelineError> {
+    async fn take_slot(&mut self, client: &tokio_postgres::Client, server: &Server<'_>) -> Result<Lsn, PipelineError> {
         let slot = SlotState::read(client, self.context.settings.slot()).await?;
         let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
         self.take_over(server, confirmed_flush_lsn).await?;
@@ -270,11 +266,7 @@ impl SourceTask {
     }
 
     /// Goes on with the session where nobody else had the source in the meantime, else begins another.
-    async fn take_over(
-        &mut self,
-        server: &Server<'_>,
-        confirmed_flush_lsn: Lsn,
-    ) -> Result<(), PipelineError> {
+    async fn take_over(&mut self, server: &Server<'_>, confirmed_flush_lsn: Lsn) -> Result<(), PipelineError> {
         let identity = server.identity;
         if let Some(session) = &self.session {
             server.check_replayed(session.progress.read_point().flush_lsn)?;

@@ -1,10 +1,12 @@
 //! Whether what is recorded of a source and what its server shows still fit, so that nothing is lost silently.
 
-use super::error::Discord;
-use crate::catalog::sources::SourceState;
+use tokio_postgres::Client;
+
+use super::error::{Discord, SetupError};
+use crate::catalog::sources::{self, SourceState};
 use crate::config::SourceSettings;
-use crate::source::SlotState;
-use crate::source::publication::PublicationState;
+use crate::source::publication::{PublicationState, publication_state};
+use crate::source::{ServerFacts, SlotState};
 
 /// What the server shows.
 #[derive(Clone, Debug)]
@@ -12,6 +14,25 @@ pub(super) struct Found {
     pub(super) system_identifier: u64,
     pub(super) publication: Option<PublicationState>,
     pub(super) slot: Option<SlotState>,
+}
+
+/// What keeps a daemon from going on, as anybody may see it who reads both databases. `slot` was read before: a daemon
+/// records first and then confirms, so that its slot is never ahead by itself.
+///
+/// # Errors
+/// Where a database fails.
+pub async fn what_does_not_fit(
+    catalog: &Client,
+    source: &Client,
+    settings: &SourceSettings,
+    slot: Option<SlotState>,
+) -> Result<Option<Discord>, SetupError> {
+    let Some(record) = sources::find(catalog, settings.name()).await? else { return Ok(None) };
+    let publication = publication_state(source, settings.publication()).await?;
+    // Not every role may ask the server which one it is; the daemon is told by its replication connection.
+    let seen = ServerFacts::read(source).await?.system_identifier;
+    let system_identifier = seen.unwrap_or(record.system_identifier);
+    Ok(discord(settings, &record, &Found { system_identifier, publication, slot }))
 }
 
 /// How the record and the server do not fit; none where there is no record yet, or where they do.

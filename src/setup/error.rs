@@ -153,7 +153,7 @@ pub enum Discord {
     #[error("there is a checkpoint, but the replication slot {0} is gone: changes since then may be lost")]
     SlotGone(String),
     /// The server has thrown away log that we had not read.
-    #[error("the replication slot {slot} was invalidated: {reason}")]
+    #[error("the replication slot {slot:?} was invalidated: {reason}")]
     SlotLost {
         /// The slot.
         slot: String,

@@ -16,6 +16,7 @@ mod source_setup;
 mod undo;
 pub mod upkeep;
 
+pub use assess::what_does_not_fit;
 pub use error::{Discord, SetupError};
 pub use identity::{Hazard, Unpublishable};
 pub use report::{Note, Report};

@@ -40,9 +40,9 @@ impl Room {
         match self {
             Self::Ample => None,
             Self::Extended => Some("`webhookdb status` shows what holds it back; watch the disk's free space"),
-            Self::Half | Self::Tenth | Self::Unreserved => {
-                Some("`webhookdb status` shows what holds it back; raise max_slot_wal_keep_size where the disk has room")
-            }
+            Self::Half | Self::Tenth | Self::Unreserved => Some(
+                "`webhookdb status` shows what holds it back; raise max_slot_wal_keep_size where the disk has room",
+            ),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, Row};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Row};
 
 use super::{Invalidation, SourceError};
 use crate::model::Lsn;
@@ -238,11 +238,7 @@ pub async fn advance_to_the_end(client: &Client, slot: &str) -> Result<Lsn, Sour
     advanced(client, slot, client.query_one(sql, &[&slot]).await).await
 }
 
-async fn advanced(
-    client: &Client,
-    slot: &str,
-    answer: Result<Row, tokio_postgres::Error>,
-) -> Result<Lsn, SourceError> {
+async fn advanced(client: &Client, slot: &str, answer: Result<Row, tokio_postgres::Error>) -> Result<Lsn, SourceError> {
     match answer.map_err(PostgresError::from) {
         Ok(row) => position(&row.try_get::<_, String>(0)?),
         Err(error) if error.sqlstate() == Some(&SqlState::OBJECT_IN_USE) => Err(in_use(client, slot).await?),

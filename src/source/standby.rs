@@ -30,8 +30,7 @@ pub async fn primary_of<'a>(
     client: &Client,
     settings: &'a SourceSettings,
 ) -> Result<Option<&'a PostgresUrl>, SourceError> {
-    let sql =
-        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version_num')::integer";
+    let sql = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version_num')::integer";
     let row = client.query_one(sql, &[]).await?;
     check(row.try_get(0)?, row.try_get(1)?, settings)?;
     Ok(settings.primary_url().filter(|_| row.get(0)))
