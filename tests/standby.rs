@@ -1,12 +1,13 @@
 //! Primaries and their standbys: slots that standbys get too, and standbys that are the source themselves.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use webhookdb_notifications::demo::{PostgresOptions, StopMode, ThrowawayPostgres};
 
 use crate::support::cluster::{self, applies_from, major_version, standby_of};
 use crate::support::fixtures::{ISSUES, upsert_charge};
-use crate::support::{Proxy, Received, Receiver, Site, TestDatabase, own_cluster};
+use crate::support::{PATIENCE, POLL, Proxy, Received, Receiver, Site, TestDatabase, own_cluster};
 
 /// A primary and its standby, the source's database on both, and the catalog elsewhere.
 struct Pair {
@@ -53,8 +54,8 @@ async fn a_standby_that_has_the_slot_too_goes_on_without_loss_or_repetition_when
     if !applies_from(17, "slots that standbys get too", &primary).await {
         return;
     }
-    let (pair, database) =
-        Pair::new(primary, "failover", PostgresOptions::default().set("hot_standby_feedback", "on")).await;
+    let options = PostgresOptions::default().set("hot_standby_feedback", "on").set("sync_replication_slots", "on");
+    let (pair, database) = Pair::new(primary, "failover", options).await;
     let proxy = Proxy::to(pair.primary.port()).await;
     let url = proxy.url(&database.url(), pair.primary.port());
     let site = Site::with_catalog_at(database, &pair.catalog.url(), |config| config.set("source.url", url)).await;
@@ -77,18 +78,8 @@ async fn a_standby_that_has_the_slot_too_goes_on_without_loss_or_repetition_when
     receiver.wait_for_id("ch_2").await;
     daemon.wait_until_ready().await;
 
-    let on_standby = pair.standby.connect("postgres").await.expect("the standby answers");
     let name = site.database.name();
-    let synced = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND synced AND NOT temporary)";
-    // A slot is there for good only once the primary's has moved on to what the standby still has.
-    let mut newer = 1;
-    while !on_standby.query_one(synced, &[&name]).await.expect("an answer").get::<_, bool>(0) {
-        newer += 1;
-        assert!(newer < 1000, "the slot is not synchronized");
-        upsert_charge(site.database.client(), "ch_2", newer, newer.into()).await;
-        site.database.execute("SELECT pg_log_standby_snapshot()").await;
-        on_standby.batch_execute("SELECT pg_sync_replication_slots()").await.expect("the slots are synchronized");
-    }
+    wait_until_synchronized(&site, &pair).await;
     upsert_charge(site.database.client(), "ch_3", 1, 1).await;
     receiver.wait_for_id("ch_3").await;
 
@@ -105,6 +96,23 @@ async fn a_standby_that_has_the_slot_too_goes_on_without_loss_or_repetition_when
     seen.dedup();
     assert_eq!(seen.len(), requests.len(), "nothing is repeated");
     assert!(pair.catalog.is_true("SELECT count(*) = 0 FROM notifications.gaps").await);
+}
+
+/// The standby has the slot for good once the primary's has moved on to what the standby still has the log of: that takes
+/// changes that are confirmed.
+async fn wait_until_synchronized(site: &Site, pair: &Pair) {
+    let standby = pair.standby.connect("postgres").await.expect("the standby answers");
+    let slot = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND synced AND NOT temporary)";
+    let deadline = Instant::now() + PATIENCE;
+    for newer in 2.. {
+        if standby.query_one(slot, &[&site.database.name()]).await.expect("an answer").get(0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not synchronized: {}", pair.standby.log_tail(10));
+        upsert_charge(site.database.client(), "ch_2", newer, newer.into()).await;
+        site.database.execute("SELECT pg_log_standby_snapshot()").await;
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 #[tokio::test]
