@@ -7,7 +7,7 @@ use webhookdb_notifications::demo::{PostgresOptions, StopMode, ThrowawayPostgres
 
 use crate::support::cluster::{self, applies_from, major_version, standby_of};
 use crate::support::fixtures::{ISSUES, upsert_charge};
-use crate::support::{PATIENCE, POLL, Proxy, Received, Receiver, Site, TestDatabase, own_cluster};
+use crate::support::{Config, PATIENCE, POLL, Proxy, Received, Receiver, Site, TestDatabase, Webhookdb, own_cluster};
 
 /// A primary and its standby, the source's database on both, and the catalog elsewhere.
 struct Pair {
@@ -162,6 +162,11 @@ async fn a_standby_is_the_source_and_goes_on_when_it_is_promoted() {
     let published = "SELECT count(*) = 3 FROM pg_publication_tables";
     site.database.wait_until("the new table is published", published).await;
     site.webhookdb.run(&["status"]).await.ok();
+    // One that is started again may have to replay what it had before.
+    cluster::restart(&pair.standby, StopMode::Immediate).await;
+    upsert_charge(site.database.client(), "ch_1_after", 1, 1).await;
+    receiver.wait_for_id("ch_1_after").await;
+    daemon.wait_until_ready().await;
 
     let promoted = pair.fail_over(&name).await;
     upsert_charge(&promoted, "ch_2", 1, 1).await;
@@ -180,18 +185,18 @@ async fn a_standby_is_the_source_and_goes_on_when_it_is_promoted() {
     let _daemon = site.serve().await;
     upsert_charge(&promoted, "ch_4", 1, 1).await;
     let requests = receiver.wait_for_id("ch_4").await;
-    assert_eq!(ids(&requests), ["ch_1", "ch_2", "ch_3", "ch_4"]);
+    assert_eq!(ids(&requests), ["ch_1", "ch_1_after", "ch_2", "ch_3", "ch_4"]);
     assert_eq!(ids(&second.wait_for_id("ch_4").await), ["ch_3", "ch_4"]);
     assert!(pair.catalog.is_true("SELECT count(*) = 0 FROM notifications.gaps").await);
 }
 
 /// By `setup` and by `serve`.
 async fn is_refused(pair: &Pair, database: TestDatabase, with_primary: bool, words: &str) {
-    let config = crate::support::Config::new(&database)
+    let config = Config::new(&database)
         .set("catalog.url", pair.catalog.url())
         .set("source.url", pair.standby.url(database.name()));
     let config = if with_primary { config.set("source.primary_url", database.url()) } else { config };
-    let webhookdb = crate::support::Webhookdb::new(&config);
+    let webhookdb = Webhookdb::new(&config);
     let stderr = webhookdb.run(&["setup"]).await.fails_with(1);
     assert!(stderr.contains(words) && stderr.contains("hint:"), "{stderr}");
     let mut daemon = webhookdb.serve_unready().await;
@@ -232,6 +237,15 @@ async fn a_slot_that_conflicts_with_what_its_standby_replays_is_told_so() {
     site.status_tells(&reason, "hot_standby_feedback").await;
     site.webhookdb.run(&["setup", "--accept-gap"]).await.ok();
     daemon.wait_until_ready().await;
+
+    pair.primary.set("wal_level", "replica");
+    cluster::restart(&pair.primary, StopMode::Fast).await;
+    let label = if major == 16 { "slot_conflict" } else { "slot_wal_level_insufficient" };
+    let reason = daemon.wait_until_failed(label).await;
+    assert!(reason.contains("wal_level was lowered"), "{reason}");
+    site.status_tells(&reason, "wal_level = logical on the primary").await;
+    let stderr = site.webhookdb.run(&["setup", "--accept-gap"]).await.fails_with(1);
+    assert!(stderr.contains("wal_level on the primary is too low"), "{stderr}");
 
     let without_primary = site.config.clone().unset("source.primary_url");
     site.webhookdb.reconfigure(&without_primary);

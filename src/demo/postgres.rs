@@ -65,7 +65,7 @@ pub struct ThrowawayPostgres {
     account: Option<Account>,
     directory: PathBuf,
     port: u16,
-    options: PostgresOptions,
+    options: Mutex<PostgresOptions>,
     postmaster: Mutex<Option<Child>>,
     watchdog: Watchdog,
 }
@@ -106,7 +106,7 @@ impl ThrowawayPostgres {
             .map_err(io_error("start a shell to clean up after Postgres"))?;
         // From here on it is the watchdog's to remove.
         let directory = directory.keep();
-        let postmaster = Mutex::new(None);
+        let (options, postmaster) = (Mutex::new(options), Mutex::new(None));
         let mut server = Self { binaries, account, directory, port: 0, options, postmaster, watchdog };
         prepare(&server)?;
         server.start_on_a_free_port()?;
@@ -116,7 +116,7 @@ impl ThrowawayPostgres {
     /// `postgres://postgres@127.0.0.1:PORT/DATABASE`, with the password where there is one.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let password = self.options.superuser_password.as_ref().map(|password| format!(":{password}"));
+        let password = self.options().superuser_password.as_ref().map(|password| format!(":{password}"));
         self.url_of(&format!("postgres{}", password.unwrap_or_default()), database)
     }
 
@@ -219,6 +219,16 @@ impl ThrowawayPostgres {
         }
     }
 
+    /// Sets a parameter from the next start on.
+    pub fn set(&self, name: &str, value: &str) {
+        let mut options = self.options();
+        *options = options.clone().set(name, value);
+    }
+
+    fn options(&self) -> MutexGuard<'_, PostgresOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn postmaster(&self) -> MutexGuard<'_, Option<Child>> {
         self.postmaster.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,7 +241,7 @@ impl ThrowawayPostgres {
         let mut command = self.command(&self.binaries.initdb());
         command.arg("-D").arg(self.data_directory());
         command.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
-        match &self.options.superuser_password {
+        match &self.options().superuser_password {
             None => command.args(["-A", "trust"]),
             Some(password) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(self.password_file(password)?),
         };
@@ -317,7 +327,7 @@ impl ThrowawayPostgres {
         command.arg("-D").arg(self.data_directory()).arg("-p").arg(port.to_string());
         command.arg("-k").arg(&self.directory);
         let defaults = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for (name, value) in defaults.iter().chain(&self.options.settings) {
+        for (name, value) in defaults.iter().chain(&self.options().settings) {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let log = self.open_log().map_err(io_error("open the log file of Postgres"))?;

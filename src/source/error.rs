@@ -35,6 +35,9 @@ pub enum SourceError {
         /// The present one.
         level: String,
     },
+    /// On a standby: the primary's is too low.
+    #[error("wal_level on the primary is too low for a slot on its standby")]
+    PrimaryWalLevel(#[source] Box<ServerError>),
     /// There is no such slot.
     #[error("the replication slot {slot:?} does not exist")]
     SlotMissing {
@@ -200,6 +203,7 @@ impl SourceError {
             Self::NoReplicationRight { .. }
             | Self::NotReplicating(_)
             | Self::WalLevel { .. }
+            | Self::PrimaryWalLevel(_)
             | Self::SlotMissing { .. }
             | Self::SlotPhysical { .. }
             | Self::SlotPlugin { .. }
@@ -235,6 +239,7 @@ impl SourceError {
                 "the url must lead to Postgres itself: a connection pooler cannot carry replication"
             }
             Self::WalLevel { .. } => "ALTER SYSTEM SET wal_level = logical, then restart Postgres",
+            Self::PrimaryWalLevel(_) => "on the primary: ALTER SYSTEM SET wal_level = logical, then restart it",
             Self::SlotMissing { .. } => "run `webhookdb setup`, which makes it",
             Self::SlotPhysical { .. } | Self::SlotPlugin { .. } => {
                 "name another slot in the config, or drop this one if nobody uses it, and run `webhookdb setup`"
@@ -288,7 +293,7 @@ impl SourceError {
             Self::NoReplicationRight { .. } => "no_replication_right",
             Self::NoFreeWalsender(_) => "no_free_walsender",
             Self::NotReplicating(_) => "not_replicating",
-            Self::WalLevel { .. } => "wal_level",
+            Self::WalLevel { .. } | Self::PrimaryWalLevel(_) => "wal_level",
             Self::SlotMissing { .. } => "slot_missing",
             Self::SlotPhysical { .. } | Self::SlotPlugin { .. } | Self::SlotDatabase { .. } => "slot_unfit",
             Self::SlotInvalidated { reason, .. } => reason.label(),
@@ -316,6 +321,7 @@ impl SourceError {
             | Self::NoFreeWalsender(source)
             | Self::NotReplicating(source)
             | Self::NoFreeSlot(source)
+            | Self::PrimaryWalLevel(source)
             | Self::CannotSend { source, .. }
             | Self::PublicationMissing { source, .. } => Some(source.sqlstate()),
             _ => None,

@@ -198,11 +198,16 @@ async fn refused(client: &Client, slot: &str, patience: Duration, error: Postgre
         code if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
             match show(client, "pg_catalog.current_setting('wal_level')").await {
                 Ok(level) if level != "logical" => SourceError::WalLevel { level },
+                _ if is_standby(client).await => SourceError::PrimaryWalLevel(Box::new(server)),
                 _ => server.into(),
             }
         }
         _ => server.into(),
     }
+}
+
+async fn is_standby(client: &Client) -> bool {
+    show(client, "pg_catalog.pg_is_in_recovery()").await.is_ok_and(|answer| answer == "true")
 }
 
 async fn show(client: &Client, expression: &str) -> Result<String, SourceError> {
