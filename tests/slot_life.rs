@@ -42,8 +42,6 @@ async fn a_slot_that_runs_short_is_told_stage_by_stage_until_its_log_is_removed_
     // What is open since then keeps the slot where it is, whatever is confirmed.
     let open = site.database.connect().await;
     open.batch_execute("BEGIN; CREATE TABLE held_open ()").await.expect("a transaction stays open");
-    backfill_charges(site.database.client(), 1..=50).await;
-    daemon.wait_for_metric("changes_total", &[], 50.0).await;
 
     for (segments, words) in [(6, "used up half"), (4, "used up nine tenths"), (2, "may remove log that was not read")]
     {
@@ -65,6 +63,8 @@ async fn a_slot_that_runs_short_is_told_stage_by_stage_until_its_log_is_removed_
         assert!(text.contains(words), "{words}: {text}");
     }
 
+    backfill_charges(site.database.client(), 1..=50).await;
+    daemon.wait_for_metric("changes_total", &[], 50.0).await;
     site.database.execute("CHECKPOINT").await;
     let reason = daemon.wait_until_failed("slot_wal_removed").await;
     assert!(reason.contains("max_slot_wal_keep_size"), "{reason}");
