@@ -11,7 +11,7 @@ use webhookdb_notifications::demo::{PostgresOptions, StopMode, ThrowawayPostgres
 
 use crate::support::fixtures::{CHARGES, CUSTOMERS, backfill_charges, upsert_charge};
 use crate::support::reply::Gate;
-use crate::support::{Daemon, PATIENCE, POLL, Received, Receiver, Reply, Site, TestDatabase, cluster, own_cluster};
+use crate::support::{PATIENCE, POLL, Received, Receiver, Reply, Site, TestDatabase, cluster, own_cluster};
 
 /// A source on a server of its own, and the catalog elsewhere: what happens to the one does not happen to the other.
 struct Apart {
@@ -89,6 +89,7 @@ impl Apart {
         for words in [said, accept[0]] {
             daemon.wait_for_log(words).await;
         }
+        self.site.status_tells(said, accept[0]).await;
         let stderr = self.site.webhookdb.run(&["setup"]).await.fails_with(1);
         assert!(stderr.contains(said) && stderr.contains(accept[0]), "{stderr}");
         self.site.webhookdb.run(&[&["setup"], accept].concat()).await.ok();
@@ -126,12 +127,6 @@ fn ids(requests: &[Arc<Received>]) -> Vec<String> {
     requests.iter().map(|request| request.external_id()).collect()
 }
 
-async fn wait_for_failed(daemon: &Daemon) -> String {
-    let answer = daemon.wait_for_readyz("failed", |_, answer| answer["status"] == "failed").await;
-    assert!(answer["hint"].as_str().is_some_and(|hint| hint.contains("webhookdb setup")), "{answer}");
-    answer["reason"].as_str().unwrap_or_default().to_owned()
-}
-
 #[tokio::test]
 async fn a_source_restored_from_a_copy_is_refused_until_the_gap_is_accepted() {
     let mut apart = Apart::new("restored").await;
@@ -157,7 +152,7 @@ async fn a_source_restored_from_a_copy_is_refused_until_the_gap_is_accepted() {
     apart.site.database.execute(unpublished).await;
     for _ in 0..2 {
         let daemon = apart.site.webhookdb.serve_unready().await;
-        wait_for_failed(&daemon).await;
+        daemon.wait_until_failed("foreign_history").await;
         daemon.wait_for_metric("reconnects_total", &[], 2.0).await;
         assert_eq!(daemon.terminate().await.code(), Some(0));
         backfill_charges(apart.site.database.client(), 100..=400).await;
@@ -188,7 +183,8 @@ async fn a_running_daemon_refuses_a_restored_source_and_goes_on_once_the_gap_is_
     apart.stop().await;
     apart.restore(&copy, false);
     apart.start().await;
-    wait_for_failed(&daemon).await;
+    let reason = daemon.wait_until_failed("server_behind").await;
+    apart.site.status_tells(&reason, "--accept-gap").await;
     let deadline = Instant::now() + PATIENCE;
     loop {
         // The daemon may hold the slot for a moment.
@@ -346,7 +342,7 @@ async fn a_catalog_restored_under_a_running_daemon_is_refused_until_the_gap_is_a
     apart.catalog.reconnect().await;
     // The epoch is the same in the restored catalog: that its checkpoint is an older one tells.
     upsert_charge(apart.site.database.client(), "ch_4", 1, 1).await;
-    assert!(wait_for_failed(&daemon).await.contains("the catalog is older than the slot"));
+    assert!(daemon.wait_until_failed("slot_ahead").await.contains("the catalog is older than the slot"));
     assert_eq!(daemon.terminate().await.code(), Some(0));
     apart.is_refused_until(&["--accept-gap"], "the catalog is older than the slot").await;
     let _daemon = apart.site.serve().await;
@@ -446,7 +442,8 @@ async fn a_slot_taken_away_while_streaming_is_a_gap_to_be_accepted() {
         site.database.terminate_walsender().await;
         assert!(Instant::now() < deadline, "the slot could not be dropped");
     }
-    wait_for_failed(&daemon).await;
+    let reason = daemon.wait_until_failed("slot_gone").await;
+    site.status_tells(&reason, "--accept-gap").await;
     upsert_charge(site.database.client(), "ch_in_the_gap", 1, 1).await;
     site.webhookdb.run(&["setup", "--accept-gap"]).await.ok();
     daemon.wait_until_ready().await;
@@ -473,7 +470,7 @@ async fn what_was_read_before_the_slot_was_taken_away_is_not_part_of_the_gap() {
         site.database.terminate_walsender().await;
         assert!(Instant::now() < deadline, "the slot could not be dropped");
     }
-    wait_for_failed(&daemon).await;
+    daemon.wait_until_failed("slot_gone").await;
     gate.open();
     site.webhookdb.run(&["setup", "--accept-gap"]).await.ok();
     daemon.wait_until_ready().await;

@@ -26,7 +26,7 @@ fn url_of(database: &TestDatabase) -> PostgresUrl {
 async fn prepare(database: &TestDatabase) {
     database.execute("CREATE TABLE t (id bigint PRIMARY KEY, note text)").await;
     database.execute("CREATE PUBLICATION p FOR TABLE t").await;
-    slot::create(database.client(), database.name(), PATIENCE).await.expect("the slot is made");
+    slot::create(database.client(), database.name(), false, PATIENCE).await.expect("the slot is made");
 }
 
 async fn start(database: &TestDatabase) -> (ReplicationStream, Feedback) {
@@ -80,7 +80,7 @@ async fn the_role_and_the_database_have_no_say_in_the_text_of_values() {
     }
     database.execute("CREATE TABLE v (at timestamptz, gap interval, raw bytea, number float8, class regclass)").await;
     database.execute("CREATE PUBLICATION p FOR TABLE v").await;
-    slot::create(database.client(), name, PATIENCE).await.expect("the slot is made");
+    slot::create(database.client(), name, false, PATIENCE).await.expect("the slot is made");
     let url = database.cluster().url_of(name, name).parse().expect("a url");
     let connection = ReplicationConnection::connect(&url).await.expect("connected, and the settings are checked");
     let (mut stream, _feedback) = connection.start(name, "p").await.expect("streaming");
@@ -119,7 +119,7 @@ async fn a_plain_role_may_read_the_servers_facts() {
     let client = postgres::connect(&url, "test").await.expect("connected");
     let facts = ServerFacts::read(&client).await.expect("facts");
     assert_eq!((facts.role.as_str(), facts.role_can_replicate()), (name, false));
-    let error = slot::create(&client, "never", PATIENCE).await.expect_err("no right");
+    let error = slot::create(&client, "never", false, PATIENCE).await.expect_err("no right");
     assert!(matches!(error, SourceError::NoReplicationRight { .. }), "{error:?}");
     drop(client);
     database.execute(&format!("ALTER ROLE {name} NOLOGIN")).await;
@@ -228,7 +228,10 @@ async fn a_slot_that_cannot_be_read_from_is_told_exactly() {
     assert!(error.is_retryable());
     let error = slot::drop(database.client(), name).await.expect_err("in use");
     assert!(matches!(error, SourceError::SlotActive { .. }), "{error:?}");
-    assert!(matches!(slot::create(database.client(), name, PATIENCE).await, Err(SourceError::SlotExists { .. })));
+    assert!(matches!(
+        slot::create(database.client(), name, false, PATIENCE).await,
+        Err(SourceError::SlotExists { .. })
+    ));
     let state = SlotState::read(database.client(), name).await.expect("a state");
     assert_eq!((state.active_pid, state.database.as_deref()), (Some(stream.backend_pid()), Some(name)));
     assert!(state.check_kind(name).is_ok() && state.retained_bytes.is_some() && state.current_lsn.is_some());
@@ -258,11 +261,12 @@ async fn making_a_slot_waits_for_open_transactions_no_longer_than_asked() {
     let database = TestDatabase::create("waits").await;
     let writer = database.connect().await;
     writer.batch_execute("CREATE TABLE w (n integer); BEGIN; INSERT INTO w VALUES (1)").await.expect("open");
-    let error = slot::create(database.client(), database.name(), Duration::from_millis(300)).await.expect_err("waits");
+    let error =
+        slot::create(database.client(), database.name(), false, Duration::from_millis(300)).await.expect_err("waits");
     assert!(matches!(error, SourceError::SlotWaits { .. }), "{error:?}");
     assert_eq!(SlotState::find(database.client(), database.name()).await.expect("asked"), None);
     writer.batch_execute("COMMIT").await.expect("closed");
-    slot::create(database.client(), database.name(), PATIENCE).await.expect("made");
+    slot::create(database.client(), database.name(), false, PATIENCE).await.expect("made");
 }
 
 #[tokio::test]
@@ -270,7 +274,7 @@ async fn a_server_without_room_or_without_logical_decoding_is_told_with_its_reme
     let small = own_cluster(PostgresOptions::default().set("max_replication_slots", "1").set("max_wal_senders", "1"));
     let database = TestDatabase::create_on(&small, "small").await;
     prepare(&database).await;
-    let error = slot::create(database.client(), "another", PATIENCE).await.expect_err("no slot free");
+    let error = slot::create(database.client(), "another", false, PATIENCE).await.expect_err("no slot free");
     assert!(matches!(error, SourceError::NoFreeSlot(_)), "{error:?}");
     let (_stream, _feedback) = start(&database).await;
     let error = ReplicationConnection::connect(&url_of(&database)).await.err().expect("no walsender free");
@@ -278,7 +282,7 @@ async fn a_server_without_room_or_without_logical_decoding_is_told_with_its_reme
 
     let replica = own_cluster(PostgresOptions::default().set("wal_level", "replica"));
     let database = TestDatabase::create_on(&replica, "replica").await;
-    let error = slot::create(database.client(), "never", PATIENCE).await.expect_err("not logical");
+    let error = slot::create(database.client(), "never", false, PATIENCE).await.expect_err("not logical");
     assert!(matches!(&error, SourceError::WalLevel { level } if level == "replica"), "{error:?}");
     assert!(error.hint().is_some_and(|hint| hint.contains("ALTER SYSTEM SET wal_level")), "{error:?}");
     let connection = ReplicationConnection::connect(&url_of(&database)).await.expect("connected");

@@ -1,4 +1,4 @@
-SELECT s.commit_lsn, s.flush_lsn, s.refused, s.stuck_commit_lsn, s.stuck_because, l.received_lsn,
+SELECT s.commit_lsn, s.flush_lsn, s.stuck_commit_lsn, s.stuck_because, l.received_lsn,
     extract(epoch FROM clock_timestamp() - s.checkpointed_at)::double precision AS checkpoint_age,
     extract(epoch FROM clock_timestamp() - l.caught_up_at)::double precision AS read_age
 FROM notifications.sources s

@@ -9,6 +9,10 @@ pub const REPLICATION_LAG_BYTES: &str = "webhookdb_replication_lag_bytes";
 pub const REPLICATION_LAG_SECONDS: &str = "webhookdb_replication_lag_seconds";
 /// Bytes of log that the server keeps for the slot, by source.
 pub const SLOT_RETAINED_BYTES: &str = "webhookdb_slot_retained_bytes";
+/// Bytes of log that may still be written before the server gives the slot up, by source; infinite without a limit.
+pub const SLOT_SAFE_BYTES: &str = "webhookdb_slot_safe_bytes";
+/// 1 for the state that a source is in and the reason why (empty while it streams), 0 for those that it was in before.
+pub const SOURCE_STATE: &str = "webhookdb_source_state";
 /// Changes read from published tables, matched or not, by source and operation.
 pub const CHANGES_TOTAL: &str = "webhookdb_changes_total";
 /// Notifications that came to an end, by subscription and outcome (delivered, failed, discarded).
@@ -64,6 +68,12 @@ fn describe() {
         "Seconds since the commit of the last change that was read"
     );
     describe_gauge!(SLOT_RETAINED_BYTES, Unit::Bytes, "Bytes of log that the server keeps for the slot");
+    describe_gauge!(
+        SLOT_SAFE_BYTES,
+        Unit::Bytes,
+        "Bytes of log that may still be written before the server gives the slot up"
+    );
+    describe_gauge!(SOURCE_STATE, "1 for the state that a source is in, by state and reason");
     describe_counter!(CHANGES_TOTAL, "Changes read from published tables");
     describe_counter!(NOTIFICATIONS_TOTAL, "Notifications that came to an end");
     describe_counter!(ATTEMPTS_TOTAL, "Attempts to deliver");

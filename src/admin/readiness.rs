@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::{Gauge, gauge};
 use serde::Serialize;
+
+use super::metrics::SOURCE_STATE;
 
 /// Where a source is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +21,9 @@ pub enum SourceState {
     Streaming,
     /// Something that passes by itself stands in the way: another daemon, a server that is not reached.
     Waiting {
+        /// The kind of thing, as metrics name it.
+        #[serde(skip)]
+        label: &'static str,
         /// What it is.
         reason: String,
         /// What could be done about it.
@@ -26,6 +32,9 @@ pub enum SourceState {
     },
     /// Something that does not pass by itself stands in the way; it is tried again nevertheless.
     Failed {
+        /// The kind of thing, as metrics name it.
+        #[serde(skip)]
+        label: &'static str,
         /// What it is.
         reason: String,
         /// What to do about it.
@@ -56,6 +65,21 @@ impl SourceState {
             Self::Starting { reason } | Self::Waiting { reason, .. } | Self::Failed { reason, .. } => Some(reason),
         }
     }
+
+    /// The state and its reason, as metrics name them.
+    const fn labels(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Starting { .. } => ("starting", ""),
+            Self::Streaming => ("streaming", ""),
+            Self::Waiting { label, .. } => ("waiting", label),
+            Self::Failed { label, .. } => ("failed", label),
+        }
+    }
+
+    fn gauge(&self, source_name: &str) -> Gauge {
+        let (state, reason) = self.labels();
+        gauge!(SOURCE_STATE, "source" => source_name.to_owned(), "state" => state, "reason" => reason)
+    }
 }
 
 /// What helps where one subscription holds back a source.
@@ -81,7 +105,7 @@ impl Sources {
         let held = self.held_back.iter().find(|((source, _), _)| source == name).map(|(_, reason)| reason.clone());
         match held {
             Some(reason) if *state == SourceState::Streaming => {
-                SourceState::Waiting { reason, hint: Some(HELD_BACK_HINT.into()) }
+                SourceState::Waiting { label: "held_back", reason, hint: Some(HELD_BACK_HINT.into()) }
             }
             _ => state.clone(),
         }
@@ -91,7 +115,13 @@ impl Sources {
 impl Readiness {
     /// Sets the state of a source.
     pub fn set(&self, source_name: &str, state: SourceState) {
-        self.sources().states.insert(source_name.to_owned(), state);
+        let mut sources = self.sources();
+        state.gauge(source_name).set(1.0);
+        let labels = state.labels();
+        let before = sources.states.insert(source_name.to_owned(), state);
+        if let Some(before) = before.filter(|before| before.labels() != labels) {
+            before.gauge(source_name).set(0.0);
+        }
     }
 
     /// A stream was opened, be it for a moment.
@@ -145,14 +175,14 @@ mod tests {
     use super::*;
 
     fn failed(reason: &str) -> SourceState {
-        SourceState::Failed { reason: reason.into(), hint: Some("mend it".into()) }
+        SourceState::Failed { label: "slot_missing", reason: reason.into(), hint: Some("mend it".into()) }
     }
 
     #[test]
     fn one_source_tells_its_own_reason() {
         let readiness = Readiness::default();
         assert!(matches!(readiness.overall(), SourceState::Starting { .. }));
-        readiness.set("a", SourceState::Waiting { reason: "held".into(), hint: None });
+        readiness.set("a", SourceState::Waiting { label: "slot_in_use", reason: "held".into(), hint: None });
         let json = serde_json::to_value(readiness.overall()).unwrap();
         assert_eq!(json, serde_json::json!({"status": "waiting", "reason": "held"}));
         readiness.set("a", SourceState::Streaming);
@@ -181,7 +211,7 @@ mod tests {
     fn it_is_hopeless_when_every_source_has_failed_for_good_and_none_ever_streamed() {
         let readiness = Readiness::default();
         readiness.set("a", failed("no slot"));
-        readiness.set("b", SourceState::Waiting { reason: "unreachable".into(), hint: None });
+        readiness.set("b", SourceState::Waiting { label: "unreachable", reason: "unreachable".into(), hint: None });
         assert!(!readiness.is_hopeless(), "b may come yet");
         readiness.set("b", failed("wrong password"));
         assert!(readiness.is_hopeless());

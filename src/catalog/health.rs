@@ -67,8 +67,6 @@ pub struct Progress {
     pub received_lsn: Option<Lsn>,
     /// Seconds since the commit of the last change that the daemon read.
     pub read_age: Option<f64>,
-    /// Why a daemon refused to go on from here, where one did.
-    pub refused: Option<String>,
     /// The commit LSN of a transaction that the server cannot send, and why, where a daemon stands still there.
     pub stuck: Option<(Lsn, String)>,
 }
@@ -91,7 +89,6 @@ pub async fn progress(client: &Client, source: &str) -> Result<Option<Progress>,
         checkpoint_age: row.try_get("checkpoint_age")?,
         received_lsn: received.map(|lsn| Lsn::new(lsn.into())),
         read_age: row.try_get("read_age")?,
-        refused: row.try_get("refused")?,
         stuck: stuck.map(|lsn| (Lsn::new(lsn.into()), because.unwrap_or_default())),
     }))
 }

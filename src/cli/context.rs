@@ -7,6 +7,7 @@ use super::failure::Advice;
 use crate::catalog::{self, CatalogError, Snapshot, migrations};
 use crate::config::{PostgresUrl, Settings, SourceSettings};
 use crate::postgres::{self, PostgresError};
+use crate::source::standby;
 
 /// What the commands call themselves in pg_stat_activity.
 pub(super) const APPLICATION_NAME: &str = "webhookdb";
@@ -51,6 +52,13 @@ pub(super) async fn connect_catalog(settings: &Settings) -> anyhow::Result<Clien
 pub(super) async fn connect_source(settings: &SourceSettings) -> anyhow::Result<Client> {
     let connected = connect(settings.url()).await;
     connected.with_context(|| format!("cannot use the database of source {}", settings.name()))
+}
+
+/// Where a source is written: its server, or the primary of one that is a standby.
+pub(super) async fn connect_writer(settings: &SourceSettings) -> anyhow::Result<Client> {
+    let client = connect_source(settings).await?;
+    let Some(primary) = standby::primary_of(&client, settings).await? else { return Ok(client) };
+    connect(primary).await.with_context(|| format!("cannot use the primary of source {}", settings.name()))
 }
 
 async fn connect(url: &PostgresUrl) -> Result<Client, PostgresError> {

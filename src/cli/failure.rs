@@ -11,7 +11,7 @@ use crate::demo::DemoError;
 use crate::model::SigningSecretError;
 use crate::pipeline::PipelineError;
 use crate::postgres::PostgresError;
-use crate::setup::SetupError;
+use crate::setup::{Discord, SetupError};
 use crate::source::SourceError;
 
 /// Wrong usage, no config file, wrong config.
@@ -69,6 +69,7 @@ fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     None.or_else(|| error.downcast_ref::<ConfigError>()?.hint().map(str::to_owned))
         .or_else(|| error.downcast_ref::<PipelineError>()?.hint())
         .or_else(|| error.downcast_ref::<SetupError>()?.hint())
+        .or_else(|| error.downcast_ref::<Discord>().map(Discord::hint))
         .or_else(|| error.downcast_ref::<CatalogError>()?.hint())
         .or_else(|| error.downcast_ref::<SourceError>()?.hint())
         .or_else(|| error.downcast_ref::<PostgresError>()?.hint())

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::context::{Context, connect_source, source_of};
+use super::context::{Context, connect_writer, source_of};
 use super::failure::Advice;
 use super::notification::confirm;
 use super::output::{answer, warn};
@@ -149,7 +149,7 @@ async fn read_keys(context: &Context<'_>, snapshot: &Snapshot) -> Keys {
 }
 
 async fn tables_of(source: &SourceSettings, oids: &[u32]) -> anyhow::Result<Vec<Table>> {
-    let client = connect_source(source).await?;
+    let client = connect_writer(source).await?;
     tables(&client, oids).await.with_context(|| format!("source {}", source.name()))
 }
 
@@ -212,6 +212,6 @@ async fn remove(context: &Context<'_>, args: RemoveArgs) -> anyhow::Result<()> {
 /// After the tombstone is recorded: the daemon knows what to make of the table's changes until it is out, and if it stays.
 async fn unpublish(context: &Context<'_>, relation: &Relation) -> anyhow::Result<()> {
     let source = source_of(context.settings, &relation.source)?;
-    let client = connect_source(source).await?;
+    let client = connect_writer(source).await?;
     Ok(upkeep::take_out(&context.catalog, &client, source, relation.oid).await?)
 }

@@ -19,8 +19,8 @@ use crate::catalog::leases::{self, Lease};
 use crate::catalog::{migrations, relations};
 use crate::config::{Settings, SourceSettings};
 use crate::model::{Lsn, SubscriptionState};
-use crate::setup::{self, Hazard};
-use crate::source::SlotState;
+use crate::setup::{self, Discord, Hazard};
+use crate::source::{Room, SlotState};
 
 /// How to show it.
 #[derive(Args, Debug)]
@@ -57,10 +57,15 @@ struct SourceReport {
     lag_bytes: Option<u64>,
     lag_seconds: Option<f64>,
     retained_bytes: Option<u64>,
+    /// How much log may still be written before the server gives the slot up; null without a limit.
+    safe_wal_bytes: Option<i64>,
+    wal_status: Option<String>,
     checkpoint_lsn: Option<String>,
     confirmed_lsn: Option<String>,
     /// What works, but not as well as it could.
     warnings: Vec<Warning>,
+    #[serde(skip)]
+    slot_lines: Vec<String>,
     #[serde(skip)]
     hint: Option<String>,
 }
@@ -159,9 +164,12 @@ async fn source_report(settings: &SourceSettings, catalog: &anyhow::Result<Catal
         lag_bytes: None,
         lag_seconds: None,
         retained_bytes: None,
+        safe_wal_bytes: None,
+        wal_status: None,
         checkpoint_lsn: None,
         confirmed_lsn: None,
         warnings: Vec::new(),
+        slot_lines: Vec::new(),
         hint: None,
     };
     if let Err(error) = read_source(settings, catalog.as_ref().ok(), &mut report).await {
@@ -175,28 +183,28 @@ async fn read_source(
     catalog: Option<&CatalogRead>,
     report: &mut SourceReport,
 ) -> anyhow::Result<()> {
+    let seen = see_slot(settings).await;
     let progress = match catalog {
         Some(catalog) => health::progress(&catalog.client, settings.name()).await?,
         None => None,
     };
     let live = catalog.is_some_and(|read| read.leases.iter().any(|lease| lease.live && lease.source == report.name));
     report.checkpoint_lsn = progress.as_ref().map(|progress| progress.commit_lsn.to_string());
-    let client = connect_source(settings).await?;
-    let slot = SlotState::find(&client, settings.slot()).await.context("the slot can't be looked at")?;
+    let (client, slot) = seen?;
+    let current = slot.as_ref().and_then(|slot| slot.current_lsn);
     match (&slot, catalog.is_some() && progress.is_none()) {
         (_, true) => report.set(SourceState::NotSetUp, "setup was not run", "run `webhookdb setup`"),
         (None, _) => report.set(SourceState::Failed, "the slot does not exist", "run `webhookdb setup`"),
         (Some(slot), _) => report.take_slot(slot, &settings.url().database, live),
     }
-    if let Some(progress) = &progress {
-        report.take_halt(progress);
+    if let (Some(progress), Some(catalog)) = (&progress, catalog) {
+        report.take_halt(progress, setup::what_does_not_fit(&catalog.client, &client, settings, slot).await?);
     }
     if let Some(catalog) = catalog {
         let oids = relations::of_integrations(&catalog.client, settings.name()).await?;
         let hazards = setup::delete_hazards(&client, &oids).await?;
         report.warnings = hazards.into_iter().map(|Hazard { what, remedy }| Warning { what, remedy }).collect();
     }
-    let current = slot.as_ref().and_then(|slot| slot.current_lsn);
     if let (Some(current), Some(progress)) = (current, progress) {
         report.lag_bytes = Some(current.bytes_since(progress.flush_lsn));
         report.lag_seconds = Some(lag_seconds(&progress, current, live));
@@ -204,9 +212,18 @@ async fn read_source(
     Ok(())
 }
 
+async fn see_slot(settings: &SourceSettings) -> anyhow::Result<(Client, Option<SlotState>)> {
+    let client = connect_source(settings).await?;
+    let slot = SlotState::find(&client, settings.slot()).await.context("the slot can't be looked at")?;
+    Ok((client, slot))
+}
+
 impl SourceReport {
     fn take_slot(&mut self, slot: &SlotState, database: &str, live: bool) {
         self.retained_bytes = slot.retained_bytes;
+        self.safe_wal_bytes = slot.safe_wal_size;
+        self.wal_status.clone_from(&slot.wal_status);
+        self.slot_lines = [vec![slot_line(slot)], room_lines(slot)].concat();
         self.confirmed_lsn = slot.confirmed_flush_lsn.map(|lsn| lsn.to_string());
         match (slot.check(database), slot.active_pid.is_some(), live) {
             (_, true, true) => self.state = SourceState::Streaming,
@@ -219,14 +236,13 @@ impl SourceReport {
         }
     }
 
-    /// What keeps the daemon from going on, as it recorded it.
-    fn take_halt(&mut self, progress: &Progress) {
+    /// What keeps the daemon from going on.
+    fn take_halt(&mut self, progress: &Progress, discord: Option<Discord>) {
         if let Some((commit_lsn, because)) = &progress.stuck {
             let hint = format!("`webhookdb setup --skip-transaction {commit_lsn}` passes it, and records the gap");
             self.set(SourceState::Failed, because, &hint);
-        } else if let Some(refused) = progress.refused.as_ref().filter(|_| self.state == SourceState::Stopped) {
-            let hint = "`webhookdb setup --accept-gap` begins anew at the present position, and records the gap";
-            self.set(SourceState::Failed, refused, hint);
+        } else if let Some(discord) = discord.filter(|_| self.state != SourceState::Streaming) {
+            self.fail(SourceState::Failed, &discord.into());
         }
     }
 
@@ -345,10 +361,30 @@ fn source_lines(source: &SourceReport) -> Vec<String> {
         format!("  lag {}, {seconds}; retained {}", bytes(source.lag_bytes), bytes(source.retained_bytes)),
         format!("  checkpoint {}, confirmed {}", lsn(&source.checkpoint_lsn), lsn(&source.confirmed_lsn)),
     ];
+    lines.extend(source.slot_lines.clone());
     lines.extend(source.reason.iter().map(|reason| format!("  {reason}")));
     lines.extend(source.hint.iter().map(|hint| format!("  hint: {hint}")));
     lines.extend(source.warnings.iter().map(|Warning { what, remedy }| format!("  warning: {what}\n  hint: {remedy}")));
     lines
+}
+
+/// What the server says of the slot: who reads from it, what has become of its log, what room it has left.
+fn slot_line(slot: &SlotState) -> String {
+    let reader = slot.reader().map_or_else(|| "not in use".to_owned(), |reader| format!("in use by {reader}"));
+    let mut words = vec![reader];
+    words.extend(slot.wal_status.as_ref().map(|status| format!("its log is {status}")));
+    words.extend(slot.safe_wal_size.map(|left| {
+        let left = ByteSize(u64::try_from(left).unwrap_or_default());
+        format!("{left} left before max_slot_wal_keep_size")
+    }));
+    words.extend(slot.failover.then(|| "standbys get it too".to_owned()));
+    format!("  slot {}", words.join(", "))
+}
+
+/// A slot that has little room left is told so, with the remedy.
+fn room_lines(slot: &SlotState) -> Vec<String> {
+    let room = Room::of(slot);
+    room.hint().map_or_else(Vec::new, |hint| vec![format!("  {room}"), format!("  hint: {hint}")])
 }
 
 fn coloured(good: bool, text: &str) -> String {
@@ -370,7 +406,6 @@ mod tests {
             checkpoint_age: 100.0,
             received_lsn: received.map(Lsn::new),
             read_age: Some(7.0),
-            refused: None,
             stuck: None,
         }
     }

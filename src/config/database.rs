@@ -18,7 +18,9 @@ pub(super) fn database(
         (None, None) => Ok(None),
         (Some(url), None) => parse(url.value.as_str(), &url.place, problems).map(Some),
         (None, Some(name)) => read_and_parse(&directory.join(name.value.as_str()), &name.place, problems).map(Some),
-        (Some(_), Some(Entry { place, .. })) => Err(problems.add(&place, "expected url or url_file, found both")),
+        (Some(_), Some(Entry { place, .. })) => {
+            Err(problems.add(&place, "expected a URL or a file that holds it, found both"))
+        }
     }
 }
 

@@ -50,7 +50,8 @@ pub(super) struct SourceFile {
     pub(super) organizations: TextList,
     pub(super) publish: Field<Text>,
     pub(super) replica_identity: Field<Text>,
-    pub(super) primary_url: Option<Place>,
+    pub(super) primary: UrlFile,
+    pub(super) failover: Field<bool>,
 }
 
 /// `[delivery]`.
@@ -178,7 +179,11 @@ fn read_source(section: &mut Section<'_>, reader: &mut Reader<'_>) -> SourceFile
         organizations: section.texts("organizations", reader),
         publish: section.text("publish", reader),
         replica_identity: section.text("replica_identity", reader),
-        primary_url: section.presence("primary_url", reader),
+        primary: UrlFile {
+            url: section.text("primary_url", reader),
+            url_file: section.text("primary_url_file", reader),
+        },
+        failover: section.boolean("failover", reader),
     }
 }
 

@@ -37,6 +37,10 @@ pub(super) const PUBLISH: Publish = Publish::Integrations;
 /// A delete that names its external id, at no price in log volume.
 pub(super) const REPLICA_IDENTITY: ReplicaIdentity = ReplicaIdentity::Key;
 
+/// A standby that is promoted goes on with the slot where it can: without it everything since would be a gap. Nothing is
+/// lost by it where there is no standby.
+pub(super) const FAILOVER: bool = true;
+
 /// Names in Postgres are cut after so many bytes (NAMEDATALEN - 1): a longer one would silently be another.
 pub(super) const POSTGRES_NAME_BYTES_MAX: usize = 63;
 

@@ -127,6 +127,8 @@ pub struct SourceSettings {
     pub(super) organizations: Vec<String>,
     pub(super) publish: Publish,
     pub(super) replica_identity: ReplicaIdentity,
+    pub(super) primary_url: Option<PostgresUrl>,
+    pub(super) failover: bool,
 }
 
 impl SourceSettings {
@@ -136,10 +138,22 @@ impl SourceSettings {
         &self.name
     }
 
-    /// The database.
+    /// The database: where its slot is.
     #[must_use]
     pub const fn url(&self) -> &PostgresUrl {
         &self.url
+    }
+
+    /// The database on the primary, for a source that is a standby.
+    #[must_use]
+    pub const fn primary_url(&self) -> Option<&PostgresUrl> {
+        self.primary_url.as_ref()
+    }
+
+    /// Whether standbys get the slot too, where the server has such slots.
+    #[must_use]
+    pub const fn failover(&self) -> bool {
+        self.failover
     }
 
     /// The replication slot.

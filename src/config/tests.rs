@@ -65,6 +65,7 @@ fn a_minimal_file_gets_the_promised_defaults() {
     assert_eq!(source.url().database, "hooks");
     assert_eq!((source.slot(), source.publication()), ("webhookdb_notifications", "webhookdb_notifications"));
     assert_eq!(source.replica_identity(), ReplicaIdentity::Key);
+    assert!(source.primary_url().is_none() && source.failover());
     let delivery = settings.delivery();
     assert_eq!(delivery.timeout(), Duration::from_secs(10));
     assert_eq!(delivery.max_attempts(), 25);
@@ -95,6 +96,8 @@ fn every_key_changes_its_setting() {
         organizations = ["acme_corp", "beta"]
         publish = "schema"
         replica_identity = "full"
+        primary_url = "postgres://carol@first/rows"
+        failover = false
         [delivery]
         timeout = "${TIMEOUT}"
         max_attempts = 3
@@ -127,6 +130,8 @@ fn every_key_changes_its_setting() {
     assert_eq!((source.publish(), source.replica_identity()), (Publish::Schema, ReplicaIdentity::Full));
     let placement = settings.placement();
     assert_eq!((placement.only_source_of("beta"), placement.only_source_of("x")), (Some("Second.one-1"), None));
+    assert_eq!(source.primary_url().map(|url| url.host.as_str()), Some("first"));
+    assert!(!source.failover());
     let delivery = settings.delivery();
     assert_eq!(delivery.timeout(), Duration::from_secs(7));
     assert_eq!(delivery.max_attempts(), 3);
@@ -189,7 +194,7 @@ fn keys_of_the_example() -> BTreeSet<(String, String)> {
 #[test]
 fn a_url_comes_from_one_place_only() {
     let text = format!("{MINIMAL}url_file = '/does/not/exist'\n");
-    assert_problems(&text, &[(3, "[catalog] url_file", "expected url or url_file, found both")]);
+    assert_problems(&text, &[(3, "[catalog] url_file", "expected a URL or a file that holds it, found both")]);
 }
 
 #[test]

@@ -127,8 +127,8 @@ fn source(
     let organizations = organization_keys(file.organizations, problems);
     let choices = [("integrations", Publish::Integrations), ("schema", Publish::Schema)];
     let publish = choice(file.publish, limits::PUBLISH, &choices, problems);
-    let primary_url = refuse(file.primary_url, problems);
-    primary_url?;
+    let primary_url = database(file.primary, directory, problems);
+    let failover = file.failover.map(|flag| flag.map_or(limits::FAILOVER, |flag| flag.value));
     Ok(SourceSettings {
         name: name?,
         url: url?,
@@ -137,6 +137,8 @@ fn source(
         organizations: organizations?,
         publish: publish?,
         replica_identity: replica_identity?,
+        primary_url: primary_url?,
+        failover: failover?,
     })
 }
 

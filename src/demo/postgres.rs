@@ -65,7 +65,7 @@ pub struct ThrowawayPostgres {
     account: Option<Account>,
     directory: PathBuf,
     port: u16,
-    options: PostgresOptions,
+    options: Mutex<PostgresOptions>,
     postmaster: Mutex<Option<Child>>,
     watchdog: Watchdog,
 }
@@ -76,6 +76,29 @@ impl ThrowawayPostgres {
     /// # Errors
     /// Where no Postgres is installed, or it does not start.
     pub fn create(options: PostgresOptions) -> Result<Self, ThrowawayError> {
+        Self::create_with(options, Self::initdb)
+    }
+
+    /// Makes and starts a standby of this server, which is stopped meanwhile. `options` say by what physical slot it gets
+    /// its log, if by any.
+    ///
+    /// # Errors
+    /// Where this server does not stop or start again, or the standby does not start.
+    pub fn create_standby(&self, options: PostgresOptions) -> Result<Self, ThrowawayError> {
+        self.stop(StopMode::Fast)?;
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        let options = options.set("primary_conninfo", &conninfo);
+        let copied = |standby: &Self| {
+            standby.copy(&self.data_directory())?;
+            self.start()
+        };
+        Self::create_with(options, copied)
+    }
+
+    fn create_with(
+        options: PostgresOptions,
+        prepare: impl FnOnce(&Self) -> Result<(), ThrowawayError>,
+    ) -> Result<Self, ThrowawayError> {
         let binaries = Binaries::find()?;
         let account = Account::for_server()?;
         let directory = private_directory(account.as_ref())?;
@@ -83,9 +106,9 @@ impl ThrowawayPostgres {
             .map_err(io_error("start a shell to clean up after Postgres"))?;
         // From here on it is the watchdog's to remove.
         let directory = directory.keep();
-        let postmaster = Mutex::new(None);
+        let (options, postmaster) = (Mutex::new(options), Mutex::new(None));
         let mut server = Self { binaries, account, directory, port: 0, options, postmaster, watchdog };
-        server.initdb()?;
+        prepare(&server)?;
         server.start_on_a_free_port()?;
         Ok(server)
     }
@@ -93,7 +116,7 @@ impl ThrowawayPostgres {
     /// `postgres://postgres@127.0.0.1:PORT/DATABASE`, with the password where there is one.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let password = self.options.superuser_password.as_ref().map(|password| format!(":{password}"));
+        let password = self.options().superuser_password.as_ref().map(|password| format!(":{password}"));
         self.url_of(&format!("postgres{}", password.unwrap_or_default()), database)
     }
 
@@ -196,6 +219,16 @@ impl ThrowawayPostgres {
         }
     }
 
+    /// Sets a parameter from the next start on.
+    pub fn set(&self, name: &str, value: &str) {
+        let mut options = self.options();
+        *options = options.clone().set(name, value);
+    }
+
+    fn options(&self) -> MutexGuard<'_, PostgresOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn postmaster(&self) -> MutexGuard<'_, Option<Child>> {
         self.postmaster.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +241,7 @@ impl ThrowawayPostgres {
         let mut command = self.command(&self.binaries.initdb());
         command.arg("-D").arg(self.data_directory());
         command.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
-        match &self.options.superuser_password {
+        match &self.options().superuser_password {
             None => command.args(["-A", "trust"]),
             Some(password) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(self.password_file(password)?),
         };
@@ -218,6 +251,22 @@ impl ThrowawayPostgres {
         }
         let said = [output.stdout, output.stderr].concat();
         Err(ThrowawayError::Initdb { output: String::from_utf8_lossy(&said).trim().to_owned() })
+    }
+
+    /// The data of a server that is stopped, but for its slots, which are no standby's.
+    fn copy(&self, data: &Path) -> Result<(), ThrowawayError> {
+        let mut copy = self.command(Path::new("cp"));
+        let status = copy.arg("-a").arg(data).arg(self.data_directory()).status().map_err(io_error("run cp"))?;
+        if !status.success() {
+            return Err(io_error("copy a data directory")(io::Error::other(status.to_string())));
+        }
+        let slots = std::fs::read_dir(self.data_directory().join("pg_replslot")).map_err(io_error("read the slots"))?;
+        for slot in slots.flatten() {
+            std::fs::remove_dir_all(slot.path()).map_err(io_error("remove a slot"))?;
+        }
+        let signal = self.data_directory().join("standby.signal");
+        std::fs::write(&signal, "").map_err(io_error("write standby.signal"))?;
+        hand_over(&signal, self.account.as_ref())
     }
 
     fn password_file(&self, password: &str) -> Result<PathBuf, ThrowawayError> {
@@ -278,7 +327,7 @@ impl ThrowawayPostgres {
         command.arg("-D").arg(self.data_directory()).arg("-p").arg(port.to_string());
         command.arg("-k").arg(&self.directory);
         let defaults = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for (name, value) in defaults.iter().chain(&self.options.settings) {
+        for (name, value) in defaults.iter().chain(&self.options().settings) {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let log = self.open_log().map_err(io_error("open the log file of Postgres"))?;

@@ -127,9 +127,28 @@ impl PipelineError {
         }
     }
 
-    /// Whether the server and the record do not belong together.
+    /// Whether the server and the record do not belong together, or the slot that they had in common is lost.
     pub(super) const fn is_discord(&self) -> bool {
-        matches!(self, Self::Discord(_)) || self.is_foreign()
+        matches!(self, Self::Discord(_) | Self::Source(SourceError::SlotInvalidated { .. })) || self.is_foreign()
+    }
+
+    /// As metrics name it.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Self::Source(error) => error.label(),
+            Self::Discord(error) => error.label(),
+            Self::Foreign(_) => "foreign_history",
+            Self::ServerBehind { .. } => "server_behind",
+            Self::ForeignTimeline { .. } => "foreign_timeline",
+            Self::Catalog(_) | Self::CatalogSilent { .. } | Self::CatalogContent(_) => "catalog",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Outbox(_) => "outbox",
+            Self::Setup(_) => "publication",
+            Self::Decode(_) | Self::OutOfOrder(_) => "unreadable",
+            Self::UnknownRelation { .. } => "unknown_table",
+            Self::Fenced => "taken_over",
+            Self::Poster(_) | Self::Admin(_) | Self::Metrics(_) | Self::Panic(_) => "daemon",
+        }
     }
 
     /// Whether the server's history is another one than the record's, which only reading it shows.
@@ -156,7 +175,7 @@ impl PipelineError {
             Self::CatalogContent(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Setup(error) => error.hint(),
-            Self::Discord(error) => Some(error.hint().into()),
+            Self::Discord(error) => Some(error.hint()),
             Self::Foreign(_) | Self::ServerBehind { .. } | Self::ForeignTimeline { .. } => Some(ACCEPT_GAP.into()),
             Self::UnknownRelation { .. } => Some(
                 "add its integration (`webhookdb integrations add`), or run `webhookdb setup`, which records it as unassigned \

@@ -24,7 +24,7 @@ use crate::model::{Body, Event, EventId, Lsn, Operation, Position, Subscription}
 use crate::route::{Change, KeyColumns, Origin, RoutedTable};
 use crate::source::barrier;
 use crate::source::table::{RelationKeys, relation_keys};
-use crate::source::{Frame, ReplicationStream, Sentinel, SourceError, TimelineHistory};
+use crate::source::{Frame, ReplicationStream, Sentinel, SourceError, TimelineHistory, TimelineWatch};
 
 /// A notification that is opened and not yet in its lane.
 struct Pending {
@@ -103,6 +103,8 @@ pub(super) struct Intake<'a> {
     catalog: &'a CatalogWatch,
     sentinel: &'a Sentinel,
     history: TimelineHistory,
+    /// Where the server is a standby, which may leave the history's timeline while it streams.
+    timeline: Option<TimelineWatch>,
     resume: Resume,
     /// Cancelled when the stream has shown that it is the history of the checkpoint.
     known: CancellationToken,
@@ -127,6 +129,7 @@ impl<'a> Intake<'a> {
         catalog: &'a CatalogWatch,
         sentinel: &'a Sentinel,
         history: TimelineHistory,
+        timeline: Option<TimelineWatch>,
         confirmed_flush_lsn: Lsn,
         known: CancellationToken,
         backlog: &'a mut Backlog,
@@ -137,6 +140,7 @@ impl<'a> Intake<'a> {
             catalog,
             sentinel,
             history,
+            timeline,
             resume: Resume::new(session.progress.read_point(), confirmed_flush_lsn),
             known,
             types: Types::new(),
@@ -163,6 +167,7 @@ impl<'a> Intake<'a> {
                     self.message(parse(payload)?).await?;
                 }
                 Frame::Keepalive { wal_end } => {
+                    self.check_timeline(wal_end).await?;
                     if self.transaction.is_none() {
                         self.resume.reached(wal_end)?;
                         if self.resume.is_live() {
@@ -203,8 +208,14 @@ impl<'a> Intake<'a> {
 
     async fn message(&mut self, message: Message) -> Result<(), PipelineError> {
         match message {
-            Message::Begin { final_lsn, committed_at, xid } => self.begin(final_lsn, committed_at, xid),
-            Message::Commit { end_lsn, .. } => self.commit(end_lsn),
+            Message::Begin { final_lsn, committed_at, xid } => {
+                self.check_timeline(final_lsn).await?;
+                self.begin(final_lsn, committed_at, xid);
+            }
+            Message::Commit { end_lsn, .. } => {
+                self.check_timeline(end_lsn).await?;
+                self.commit(end_lsn);
+            }
             Message::Relation(relation) => {
                 self.tables.remove(&relation.oid);
                 self.relations.insert(relation.oid, relation);
@@ -229,6 +240,14 @@ impl<'a> Intake<'a> {
             Message::Origin { .. } | Message::Type { .. } => {}
         }
         Ok(())
+    }
+
+    /// Nothing beyond the end of the timeline is taken in.
+    async fn check_timeline(&mut self, lsn: Lsn) -> Result<(), PipelineError> {
+        match &mut self.timeline {
+            Some(timeline) => Ok(timeline.check(lsn).await?),
+            None => Ok(()),
+        }
     }
 
     fn begin(&mut self, commit_lsn: Lsn, committed_at: std::time::SystemTime, xid: u32) {

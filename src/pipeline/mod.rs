@@ -21,6 +21,7 @@ mod read_back;
 mod retries_asked;
 mod run;
 mod session;
+mod slot_watch;
 mod source_task;
 mod stale_holder;
 mod stats;

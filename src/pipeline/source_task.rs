@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
@@ -19,6 +19,7 @@ use super::lease::Identity;
 use super::memory::Memory;
 use super::read_back::ReadBack;
 use super::session::Session;
+use super::slot_watch::SlotWatch;
 use super::stale_holder::StaleHolder;
 use super::upkeep::Upkeep;
 use crate::admin::metrics::RECONNECTS_TOTAL;
@@ -27,11 +28,12 @@ use crate::checkpoint::{ResumePoint, SourceRecord};
 use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
 use crate::deliver::Poster;
 use crate::model::Lsn;
+use crate::postgres::Link;
 use crate::setup::Discord;
 use crate::source::publication::publication_state;
 use crate::source::{
-    Feedback, ReplicationConnection, ReplicationStream, Sentinel, SlotState, SourceError, SystemIdentity,
-    TimelineHistory, check_not_synchronous,
+    APPLICATION_NAME, Feedback, ReplicationConnection, ReplicationStream, Sentinel, ServerFacts, SlotState,
+    SourceError, SystemIdentity, TimelineHistory, TimelineWatch, check_not_synchronous, known_bug, standby,
 };
 
 /// Waits between two tries to connect: from the first, doubled up to the second.
@@ -85,6 +87,20 @@ struct Connected {
     feedback: Feedback,
     history: TimelineHistory,
     confirmed_flush_lsn: Lsn,
+    standby: Option<Standby>,
+}
+
+/// What reading from a standby takes besides.
+struct Standby {
+    timeline: TimelineWatch,
+    primary: Link,
+}
+
+/// The server as it is found.
+struct Server<'a> {
+    identity: &'a SystemIdentity,
+    history: &'a TimelineHistory,
+    is_standby: bool,
 }
 
 pub(super) struct SourceTask {
@@ -96,11 +112,14 @@ pub(super) struct SourceTask {
     from_record: bool,
     /// Why there was no stream the last time.
     said: Option<String>,
+    slot: SlotWatch,
 }
 
 impl SourceTask {
     pub(super) fn new(context: SourceContext) -> Self {
-        Self { context, session: None, backlog: Backlog::default(), streamed: false, from_record: false, said: None }
+        let slot = SlotWatch::new(context.name());
+        let backlog = Backlog::default();
+        Self { context, session: None, backlog, streamed: false, from_record: false, said: None, slot }
     }
 
     /// Serves the source until it is told to stop.
@@ -165,6 +184,7 @@ impl SourceTask {
         if !self.streamed {
             self.context.catalog.refuse_pooler().await?;
         }
+        let primary = standby::primary_of(&client, settings).await?.cloned();
         if let Err(error) = self.wait_for_slot(&client).await {
             return Err(self.explain(error).await);
         }
@@ -175,25 +195,28 @@ impl SourceTask {
         let history = connection.timeline_history(identity.timeline).await?;
         self.check_publication(&client).await?;
         let (stream, feedback) = connection.start(settings.slot(), settings.publication()).await?;
+        let server = Server { identity: &identity, history: &history, is_standby: primary.is_some() };
         let confirmed_flush_lsn = tokio::select! {
             biased;
             // From here on a server that stops waits for us, and a takeover may take seconds.
             () = sentinel.shutting_down() => return Err(SourceError::ShuttingDown.into()),
-            taken = self.take_slot(&client, &identity, &history) => taken?,
+            taken = self.take_slot(&client, &server) => taken?,
         };
-        Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn })
+        let standby = match primary {
+            Some(url) => Some(Standby {
+                timeline: TimelineWatch::connect(self.context.settings.url(), identity.timeline).await?,
+                primary: Link::new(url, APPLICATION_NAME),
+            }),
+            None => None,
+        };
+        Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn, standby })
     }
 
     /// The slot is ours: only now does its confirmed position, which this returns, stand still.
-    async fn take_slot(
-        &mut self,
-        client: &tokio_postgres::Client,
-        identity: &SystemIdentity,
-        history: &TimelineHistory,
-    ) -> Result<Lsn, PipelineError> {
+    async fn take_slot(&mut self, client: &tokio_postgres::Client, server: &Server<'_>) -> Result<Lsn, PipelineError> {
         let slot = SlotState::read(client, self.context.settings.slot()).await?;
         let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
-        self.take_over(identity, history, confirmed_flush_lsn).await?;
+        self.take_over(server, confirmed_flush_lsn).await?;
         Ok(confirmed_flush_lsn)
     }
 
@@ -203,6 +226,7 @@ impl SourceTask {
         loop {
             let settings = &self.context.settings;
             let slot = SlotState::read(client, settings.slot()).await?;
+            self.slot.look(&slot);
             let error = match slot.check(&settings.url().database) {
                 Err(error @ SourceError::SlotActive { .. }) => error.into(),
                 settled => return Ok(settled?),
@@ -250,13 +274,10 @@ impl SourceTask {
     }
 
     /// Goes on with the session where nobody else had the source in the meantime, else begins another.
-    async fn take_over(
-        &mut self,
-        identity: &SystemIdentity,
-        history: &TimelineHistory,
-        confirmed_flush_lsn: Lsn,
-    ) -> Result<(), PipelineError> {
+    async fn take_over(&mut self, server: &Server<'_>, confirmed_flush_lsn: Lsn) -> Result<(), PipelineError> {
+        let identity = server.identity;
         if let Some(session) = &self.session {
+            server.check_replayed(session.progress.read_point().flush_lsn)?;
             let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
             let record = SourceRecord::read(&client, self.context.name()).await?;
             self.from_record = !session.fits(&record, identity, confirmed_flush_lsn);
@@ -270,7 +291,7 @@ impl SourceTask {
         self.backlog = Backlog::default();
         let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
         let record = SourceRecord::take(&client, self.context.name()).await?;
-        let point = self.resume_point(&record, identity, history, confirmed_flush_lsn)?;
+        let point = self.resume_point(&record, server, confirmed_flush_lsn)?;
         self.session = Some(Session::begin(&self.context, &record, identity.timeline, point).await?);
         Ok(())
     }
@@ -278,10 +299,10 @@ impl SourceTask {
     fn resume_point(
         &self,
         record: &SourceRecord,
-        identity: &SystemIdentity,
-        history: &TimelineHistory,
+        server: &Server<'_>,
         confirmed_flush_lsn: Lsn,
     ) -> Result<ResumePoint, PipelineError> {
+        let Server { identity, history, .. } = *server;
         let (recorded, found) = (record.system_identifier, identity.system_identifier);
         if recorded != found {
             return Err(Discord::OtherServer { recorded, found }.into());
@@ -304,6 +325,7 @@ impl SourceTask {
             record.point.clone().lowered_to(switch)
         };
         // Against the lowered point: a slot beyond the switch would pass over what the new timeline wrote below it.
+        server.check_replayed(point.flush_lsn)?;
         check_slot(confirmed_flush_lsn, point.flush_lsn)?;
         check_server(identity, point.flush_lsn)?;
         Ok(point)
@@ -311,7 +333,8 @@ impl SourceTask {
 
     /// Streams until the connection is lost (an error), or the daemon stops (drained then).
     async fn stream(&mut self, connected: Connected) -> Result<(), PipelineError> {
-        let Connected { sentinel, mut stream, feedback, history, confirmed_flush_lsn } = connected;
+        let Connected { sentinel, mut stream, feedback, history, confirmed_flush_lsn, standby } = connected;
+        let (timeline, primary) = standby.map(|standby| (standby.timeline, standby.primary)).unzip();
         let Some(session) = &self.session else { return Err(PipelineError::Fenced) };
         let context = &self.context;
         // A slot that is behind the checkpoint keeps its place until it has shown the history that the checkpoint was made
@@ -325,6 +348,8 @@ impl SourceTask {
         let stuck = session.progress.stuck().map(|stuck| stuck.commit_lsn).filter(|commit_lsn| *commit_lsn >= at);
         if self.streamed {
             counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
+        } else {
+            tell_known_bug(context.name(), &sentinel).await;
         }
         self.streamed = true;
         context.readiness.stream_opened();
@@ -335,6 +360,8 @@ impl SourceTask {
             settings: &context.settings,
             catalog: &context.catalog,
             sentinel: &sentinel,
+            primary: primary.as_ref(),
+            slot: &mut self.slot,
             facts: session.facts.clone(),
             memory: session.memory.clone(),
             said: HashSet::new(),
@@ -346,6 +373,7 @@ impl SourceTask {
             &context.catalog,
             &sentinel,
             history,
+            timeline,
             confirmed_flush_lsn,
             known.clone(),
             &mut self.backlog,
@@ -385,6 +413,15 @@ impl SourceTask {
         }
         info!(source = context.name(), "stopped");
         Ok(())
+    }
+}
+
+/// An old minor version is told once, and served nevertheless.
+async fn tell_known_bug(source: &str, sentinel: &Sentinel) {
+    let Some(client) = sentinel.client() else { return };
+    let facts = ServerFacts::read(&client).await;
+    if let Some((what, hint)) = facts.ok().and_then(|facts| known_bug(facts.version_num)) {
+        warn!(source, hint, "{what}");
     }
 }
 
@@ -436,6 +473,16 @@ async fn stay_asynchronous(sentinel: &Sentinel) -> PipelineError {
         {
             return error.into();
         }
+    }
+}
+
+impl Server<'_> {
+    /// A standby that was restarted replays again what it had before, and is soon there.
+    fn check_replayed(&self, needed: Lsn) -> Result<(), SourceError> {
+        if self.is_standby && self.identity.flush_lsn < needed {
+            return Err(SourceError::StandbyBehind { needed });
+        }
+        Ok(())
     }
 }
 

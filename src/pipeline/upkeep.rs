@@ -12,11 +12,13 @@ use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::lease::LeaseFacts;
 use super::memory::Memory;
-use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS, SLOT_RETAINED_BYTES};
+use super::slot_watch::SlotWatch;
+use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS};
 use crate::config::SourceSettings;
 use crate::model::{Lsn, SubscriptionState};
+use crate::postgres::Link;
 use crate::setup::upkeep::{UpkeepNote, publish_missing};
-use crate::source::{Sentinel, SlotState, barrier};
+use crate::source::{Sentinel, SlotState, SourceError, barrier};
 
 /// New tables are published within this and the time that it takes.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -31,6 +33,9 @@ pub(super) struct Upkeep<'a> {
     pub(super) settings: &'a SourceSettings,
     pub(super) catalog: &'a CatalogWatch,
     pub(super) sentinel: &'a Sentinel,
+    /// Where the source is written, for a standby; else the sentinel's session serves.
+    pub(super) primary: Option<&'a Link>,
+    pub(super) slot: &'a mut SlotWatch,
     pub(super) facts: Arc<LeaseFacts>,
     pub(super) memory: Memory,
     /// What was wrong at the last look, and is said: a table that cannot be published is said once.
@@ -54,20 +59,34 @@ impl Upkeep<'_> {
         let mut changes = self.catalog.changes();
         let mut pending_at = tokio::time::Instant::now();
         loop {
+            match self.writer().await {
+                Ok(Some(client)) => {
+                    if let Err(error) = self.publish(&client).await {
+                        self.say(&error);
+                    }
+                    if pending_at.elapsed() >= PENDING_MAX {
+                        self.remind(&client).await;
+                        pending_at = tokio::time::Instant::now();
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => self.say(&error),
+            }
             if let Some(client) = self.sentinel.client() {
-                if let Err(error) = self.publish(&client).await {
-                    self.say(&error);
-                }
-                if pending_at.elapsed() >= PENDING_MAX {
-                    self.remind(&client).await;
-                    pending_at = tokio::time::Instant::now();
-                }
                 self.measure(&client).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
                 Ok(()) = changes.changed() => {}
             }
+        }
+    }
+
+    /// A session where the source is written; none while it is cut.
+    async fn writer(&self) -> Result<Option<Arc<Client>>, PipelineError> {
+        match self.primary {
+            Some(primary) => Ok(Some(primary.client().await.map_err(SourceError::from)?)),
+            None => Ok(self.sentinel.client()),
         }
     }
 
@@ -133,14 +152,14 @@ impl Upkeep<'_> {
     #[allow(clippy::cast_precision_loss)]
     async fn measure(&mut self, client: &Client) {
         let Ok(Some(slot)) = SlotState::find(client, self.settings.slot()).await else { return };
+        self.slot.look(&slot);
         let source = self.settings.name().to_owned();
         gauge!(MEMORY_BYTES).set(self.memory.held() as f64);
         let current = slot.current_lsn.unwrap_or_default();
         let lag = current.bytes_since(self.facts.received());
         gauge!(REPLICATION_LAG_BYTES, "source" => source.clone()).set(lag as f64);
         let behind = self.behind(current).as_secs_f64();
-        gauge!(REPLICATION_LAG_SECONDS, "source" => source.clone()).set(behind);
-        gauge!(SLOT_RETAINED_BYTES, "source" => source).set(slot.retained_bytes.unwrap_or_default() as f64);
+        gauge!(REPLICATION_LAG_SECONDS, "source" => source).set(behind);
     }
 
     /// For how long the log has not been read to its end.

@@ -55,12 +55,25 @@ impl<'a> Admin<'a> {
     }
 }
 
+/// A session in the database of this URL, where there is an admin and it is on his server.
+pub(super) async fn lend(admin: Option<&Admin<'_>>, target: &PostgresUrl) -> Result<Option<Client>, SetupError> {
+    match admin {
+        Some(admin) => admin.connect(target).await,
+        None => Ok(None),
+    }
+}
+
+/// Where what a source needs is written: for a standby, at its primary.
+pub(super) fn written(source: &SourceSettings) -> &PostgresUrl {
+    source.primary_url().unwrap_or_else(|| source.url())
+}
+
 fn server_of(url: &PostgresUrl) -> (&str, u16) {
     (&url.host, url.port)
 }
 
 fn servers(settings: &Settings) -> impl Iterator<Item = (&str, u16)> {
-    let sources = settings.sources().iter().map(SourceSettings::url);
+    let sources = settings.sources().iter().map(written);
     std::iter::once(settings.catalog().url()).chain(sources).map(server_of)
 }
 
@@ -70,7 +83,7 @@ fn names(settings: &Settings, url: &PostgresUrl) -> bool {
 
 /// Whether the catalog is in the source's database.
 pub(super) fn holds_catalog(settings: &Settings, source: &SourceSettings) -> bool {
-    let (catalog, source) = (settings.catalog().url(), source.url());
+    let (catalog, source) = (settings.catalog().url(), written(source));
     server_of(catalog) == server_of(source) && catalog.database == source.database
 }
 

@@ -1,10 +1,12 @@
 //! Whether what is recorded of a source and what its server shows still fit, so that nothing is lost silently.
 
-use super::error::Discord;
-use crate::catalog::sources::SourceState;
+use tokio_postgres::Client;
+
+use super::error::{Discord, SetupError};
+use crate::catalog::sources::{self, SourceState};
 use crate::config::SourceSettings;
-use crate::source::SlotState;
-use crate::source::publication::PublicationState;
+use crate::source::publication::{PublicationState, publication_state};
+use crate::source::{ServerFacts, SlotState};
 
 /// What the server shows.
 #[derive(Clone, Debug)]
@@ -12,6 +14,25 @@ pub(super) struct Found {
     pub(super) system_identifier: u64,
     pub(super) publication: Option<PublicationState>,
     pub(super) slot: Option<SlotState>,
+}
+
+/// What keeps a daemon from going on, as anybody may see it who reads both databases. `slot` was read before: a daemon
+/// records first and then confirms, so that its slot is never ahead by itself.
+///
+/// # Errors
+/// Where a database fails.
+pub async fn what_does_not_fit(
+    catalog: &Client,
+    source: &Client,
+    settings: &SourceSettings,
+    slot: Option<SlotState>,
+) -> Result<Option<Discord>, SetupError> {
+    let Some(record) = sources::find(catalog, settings.name()).await? else { return Ok(None) };
+    let publication = publication_state(source, settings.publication()).await?;
+    // Not every role may ask the server which one it is; the daemon is told by its replication connection.
+    let seen = ServerFacts::read(source).await?.system_identifier;
+    let system_identifier = seen.unwrap_or(record.system_identifier);
+    Ok(discord(settings, &record, &Found { system_identifier, publication, slot }))
 }
 
 /// How the record and the server do not fit; none where there is no record yet, or where they do.
@@ -49,8 +70,8 @@ fn of_publication(settings: &SourceSettings, record: &SourceState, found: &Found
 fn of_slot(settings: &SourceSettings, record: &SourceState, found: &Found) -> Option<Discord> {
     let name = settings.slot().to_owned();
     let Some(slot) = &found.slot else { return Some(Discord::SlotGone(name)) };
-    if slot.invalidation.is_some() {
-        return Some(Discord::SlotLost(name));
+    if let Some(reason) = slot.invalidation.clone() {
+        return Some(Discord::SlotLost { slot: name, reason });
     }
     let confirmed = slot.confirmed_flush_lsn?;
     (confirmed > record.flush_lsn).then_some(Discord::SlotAhead { slot: confirmed, checkpoint: record.flush_lsn })
@@ -133,7 +154,10 @@ mod tests {
             (found(1, None, Some(slot(40, None))), Discord::PublicationGone(name())),
             (found(1, Some(8), Some(slot(40, None))), Discord::PublicationReplaced(name())),
             (found(1, Some(7), None), Discord::SlotGone(name())),
-            (found(1, Some(7), Some(slot(40, Some(Invalidation::WalRemoved)))), Discord::SlotLost(name())),
+            (
+                found(1, Some(7), Some(slot(40, Some(Invalidation::IdleTimeout)))),
+                Discord::SlotLost { slot: name(), reason: Invalidation::IdleTimeout },
+            ),
             (
                 found(1, Some(7), Some(slot(101, None))),
                 Discord::SlotAhead { slot: Lsn::new(101), checkpoint: Lsn::new(100) },

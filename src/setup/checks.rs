@@ -4,7 +4,8 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::SetupError;
 use super::identity::Hazard;
-use crate::source::{ServerFacts, SlotState};
+use crate::config::SourceSettings;
+use crate::source::{ServerFacts, SlotState, known_bug, standby};
 
 /// The oldest major version that is supported: 13 has no `messages` option of pgoutput.
 const OLDEST_VERSION: i32 = 14;
@@ -15,10 +16,17 @@ const APPLICATION_NAME: &str = "webhookdb-notifications";
 ///
 /// # Errors
 /// Where the server can't serve as a source.
-pub(super) fn check(facts: &ServerFacts, slot: Option<&SlotState>) -> Result<Vec<Hazard>, SetupError> {
-    let problems = problems(facts, slot);
+pub(super) fn check(
+    settings: &SourceSettings,
+    facts: &ServerFacts,
+    slot: Option<&SlotState>,
+) -> Result<Vec<Hazard>, SetupError> {
+    let mut problems = problems(facts, slot);
+    if let Err(error) = standby::check(facts.in_recovery, facts.version_num, settings) {
+        problems.push(Hazard { what: error.to_string(), remedy: error.hint().unwrap_or_default() });
+    }
     if problems.is_empty() {
-        return Ok(hazards(facts));
+        return Ok([hazards(facts), standby_hazards(settings, facts)].concat());
     }
     let joined = |texts: Vec<String>| texts.join("; ");
     let (whats, remedies) = problems.into_iter().map(|problem| (problem.what, problem.remedy)).unzip();
@@ -55,7 +63,6 @@ fn problems(facts: &ServerFacts, slot: Option<&SlotState>) -> Vec<Hazard> {
             format!("the database {:?} is encoded as {}, not UTF8", facts.database, facts.server_encoding),
             "move the data to a database with ENCODING 'UTF8'".to_owned(),
         ),
-        (facts.in_recovery, "the server is a standby".to_owned(), "name its primary in the source's url".to_owned()),
         (
             to_be_made && facts.used_replication_slots >= i64::from(facts.max_replication_slots),
             format!("all {} replication slots are in use", facts.max_replication_slots),
@@ -93,16 +100,50 @@ fn hazards(facts: &ServerFacts) -> Vec<Hazard> {
                     .to_owned(),
         });
     }
+    if let Some((what, remedy)) = known_bug(facts.version_num) {
+        hazards.push(Hazard { what, remedy });
+    }
+    hazards
+}
+
+/// What makes a standby give up its logical slots, and a config that speaks of a standby that is none.
+fn standby_hazards(settings: &SourceSettings, facts: &ServerFacts) -> Vec<Hazard> {
+    let hazard = |what: &str, remedy: &str| Hazard { what: what.to_owned(), remedy: remedy.to_owned() };
+    let mut hazards = Vec::new();
+    if !facts.in_recovery {
+        if settings.primary_url().is_some() {
+            hazards.push(hazard(
+                "the server of url is no standby (any more), so primary_url is not used",
+                "take primary_url out of the config",
+            ));
+        }
+        return hazards;
+    }
+    if !facts.hot_standby_feedback {
+        hazards.push(hazard(
+            "hot_standby_feedback is off on the standby: the primary may remove catalog rows that the slot needs, which \
+             invalidates it",
+            "set hot_standby_feedback = on on the standby, and reload",
+        ));
+    }
+    if facts.primary_slot_name.is_empty() {
+        hazards.push(hazard(
+            "the standby has no primary_slot_name: while it is disconnected the primary removes catalog rows that the \
+             slot needs",
+            "make a physical slot on the primary, and name it in primary_slot_name on the standby",
+        ));
+    }
     hazards
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
 
     fn facts() -> ServerFacts {
         ServerFacts {
-            version_num: 150_004,
+            version_num: 150_018,
             wal_level: "logical".to_owned(),
             max_replication_slots: 10,
             used_replication_slots: 0,
@@ -113,6 +154,9 @@ mod tests {
             max_slot_wal_keep_size: Some(1 << 30),
             wal_sender_timeout: None,
             in_recovery: false,
+            hot_standby_feedback: true,
+            primary_slot_name: "one".to_owned(),
+            synchronized_standby_slots: String::new(),
             database: "app".to_owned(),
             role: "whdb".to_owned(),
             may_replicate: true,
@@ -121,15 +165,24 @@ mod tests {
         }
     }
 
-    fn problem(change: impl FnOnce(&mut ServerFacts)) -> String {
+    fn settings(more: &str) -> Settings {
+        let text = format!("[catalog]\nurl = \"postgres://whdb@localhost/webhookdb\"\n[[source]]\n{more}\n");
+        Settings::parse(std::path::Path::new("config.toml"), &text).unwrap()
+    }
+
+    fn check_with(more: &str, change: impl FnOnce(&mut ServerFacts)) -> Result<Vec<Hazard>, SetupError> {
         let mut facts = facts();
         change(&mut facts);
-        check(&facts, None).unwrap_err().to_string()
+        check(&settings(more).sources()[0], &facts, None)
+    }
+
+    fn problem(change: impl FnOnce(&mut ServerFacts)) -> String {
+        check_with("", change).unwrap_err().to_string()
     }
 
     #[test]
     fn a_healthy_server_passes() {
-        assert_eq!(check(&facts(), None).unwrap(), []);
+        assert_eq!(check_with("", |_| {}).unwrap(), []);
     }
 
     #[test]
@@ -154,9 +207,28 @@ mod tests {
 
     #[test]
     fn dangers_are_told_with_a_remedy() {
-        let mut facts = facts();
-        facts.synchronous_standby_names = "*".to_owned();
-        facts.max_slot_wal_keep_size = None;
-        assert_eq!(check(&facts, None).unwrap().len(), 2);
+        let hazards = check_with("", |facts| {
+            facts.synchronous_standby_names = "*".to_owned();
+            facts.max_slot_wal_keep_size = None;
+            facts.version_num = 150_004;
+        });
+        assert_eq!(hazards.unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_standby_is_read_from_16_on_and_with_a_primary_only() {
+        const PRIMARY: &str = "primary_url = \"postgres://whdb@first/webhookdb\"";
+        let standby = |more: &str, version_num: i32| {
+            check_with(more, |facts| (facts.in_recovery, facts.version_num) = (true, version_num))
+        };
+        assert!(standby("", 160_014).unwrap_err().to_string().contains("primary_url"));
+        assert!(standby(PRIMARY, 150_018).unwrap_err().to_string().contains("from 16 on"));
+        assert_eq!(standby(PRIMARY, 160_014).unwrap(), []);
+        let dangerous = check_with(PRIMARY, |facts| {
+            (facts.in_recovery, facts.version_num) = (true, 160_014);
+            (facts.hot_standby_feedback, facts.primary_slot_name) = (false, String::new());
+        });
+        assert_eq!(dangerous.unwrap().len(), 2);
+        assert_eq!(check_with(PRIMARY, |_| {}).unwrap().len(), 1, "promoted");
     }
 }

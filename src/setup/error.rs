@@ -8,7 +8,7 @@ use crate::catalog::CatalogError;
 use crate::config::{PostgresUrl, Settings};
 use crate::model::Lsn;
 use crate::postgres::PostgresError;
-use crate::source::SourceError;
+use crate::source::{Invalidation, SourceError};
 
 /// Why something could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -223,8 +223,13 @@ pub enum Discord {
     #[error("there is a checkpoint, but the replication slot {0} is gone: changes since then may be lost")]
     SlotGone(String),
     /// The server has thrown away log that we had not read.
-    #[error("the replication slot {0} is invalidated: the server has removed log that was not read yet")]
-    SlotLost(String),
+    #[error("the replication slot {slot:?} was invalidated: {reason}")]
+    SlotLost {
+        /// The slot.
+        slot: String,
+        /// Why.
+        reason: Invalidation,
+    },
     /// The catalog is older than the slot: it was restored.
     #[error(
         "the replication slot is at {slot}, ahead of the checkpoint at {checkpoint}: the catalog is older than the slot, or the \
@@ -258,22 +263,36 @@ pub enum Discord {
 }
 
 impl Discord {
+    /// As metrics name it.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::OtherServer { .. } => "other_server",
+            Self::SlotGone(_) => "slot_gone",
+            Self::SlotLost { reason, .. } => reason.label(),
+            Self::SlotAhead { .. } => "slot_ahead",
+            Self::Refused(_) => "refused",
+            Self::PublicationGone(_) => "publication_gone",
+            Self::PublicationReplaced(_) => "publication_replaced",
+            Self::OtherName { .. } => "other_name",
+        }
+    }
+
     /// The way past it, which records that changes may be missing.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let hint = match self {
             Self::OtherServer { .. } => {
                 "if this is meant, run `webhookdb setup --accept-server`: it begins anew here and records the gap"
             }
-            Self::SlotLost(_) => {
-                "raise max_slot_wal_keep_size, then run `webhookdb setup --accept-gap`: it begins anew and records the gap"
-            }
+            Self::SlotLost { reason, .. } => return reason.hint(),
             Self::OtherName { .. } => {
                 "put the old name back into the config, or run `webhookdb setup --accept-gap`: it begins anew and records \
                  the gap"
             }
             _ => "run `webhookdb setup --accept-gap`: it begins anew and records the gap",
-        }
+        };
+        hint.to_owned()
     }
 }
 
@@ -310,7 +329,7 @@ impl SetupError {
             Self::Server { remedy, .. } => remedy.clone(),
             Self::NotSetUp(_) | Self::PublicationMissing { .. } => "run `webhookdb setup`".to_owned(),
             Self::PublicationUnfit { .. } => "name another publication in the config; setup makes it".to_owned(),
-            Self::Discord { discord, .. } => discord.hint().to_owned(),
+            Self::Discord { discord, .. } => discord.hint(),
             Self::NotStuck { others, .. } => match others.as_slice() {
                 [] => "run `webhookdb serve`: it says which transaction the server cannot send, if there is one".to_owned(),
                 [other, ..] => format!("`webhookdb status` shows where: was `--skip-transaction {other}` meant?"),

@@ -41,12 +41,12 @@ pub async fn run(
     report: Report<'_>,
 ) -> Result<Vec<SetupError>, SetupError> {
     let admin = admin.map(|url| Admin::new(url, settings)).transpose()?;
-    let catalog_admin = connect_admin(admin.as_ref(), settings.catalog().url()).await?;
+    let catalog_admin = admin::lend(admin.as_ref(), settings.catalog().url()).await?;
     let catalog = prepare_catalog(settings, catalog_admin.as_ref(), report).await?;
     let mut failed = Vec::new();
     for source in sources {
         let done = async {
-            let admin = connect_admin(admin.as_ref(), source.url()).await?;
+            let admin = admin::lend(admin.as_ref(), admin::written(source)).await?;
             let setup = SourceSetup { catalog: &catalog, all: settings, settings: source, accept, admin };
             setup.run(report).await
         };
@@ -55,13 +55,6 @@ pub async fn run(
     let snapshot = catalog::load(&catalog, settings.catalog().schema(), &settings.placement()).await?;
     snapshot.misplaced.iter().for_each(|misplaced| report(Note::hazard(misplaced.to_string(), misplaced.hint())));
     Ok(failed)
-}
-
-async fn connect_admin(admin: Option<&Admin<'_>>, url: &PostgresUrl) -> Result<Option<Client>, SetupError> {
-    match admin {
-        Some(admin) => admin.connect(url).await,
-        None => Ok(None),
-    }
 }
 
 /// Connects, or says which database it was that could not be used.

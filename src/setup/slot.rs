@@ -7,37 +7,55 @@ use tokio_postgres::Client;
 
 use super::SetupError;
 use crate::model::Lsn;
-use crate::postgres::PostgresError;
-use crate::source::{SlotState, SourceError, publication, slot};
+use crate::source::{SlotState, SourceError, publication, slot, standby};
 
 /// Making a slot waits for the transactions that are open; a minute outlasts those of ordinary applications.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a wait for open transactions looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Makes the slot and returns its position.
-pub(super) async fn make(client: &Client, name: &str) -> Result<Lsn, SourceError> {
-    slot::create(client, name, PATIENCE).await
+/// The server that has the slot, and the one that is written.
+pub(super) struct SlotMaker<'a> {
+    /// Where the slot is.
+    pub(super) client: &'a Client,
+    /// Its primary, where it is a standby.
+    pub(super) primary: Option<&'a Client>,
+    /// Whether standbys are to get the slot too.
+    pub(super) failover: bool,
 }
 
-/// Drops the slot if it is there, and makes it again.
-pub(super) async fn make_anew(client: &Client, name: &str) -> Result<Lsn, SourceError> {
-    match slot::drop(client, name).await {
-        Ok(()) | Err(SourceError::SlotMissing { .. }) => make(client, name).await,
-        Err(error) => Err(error),
+impl SlotMaker<'_> {
+    /// Makes the slot and returns its position.
+    pub(super) async fn make(&self, name: &str) -> Result<Lsn, SourceError> {
+        let making = slot::create(self.client, name, self.failover, PATIENCE);
+        let Some(primary) = self.primary else { return making.await };
+        // A slot that is older there than the publication could not be read.
+        standby::catch_up(self.client, primary, PATIENCE).await?;
+        tokio::select! {
+            biased;
+            made = making => made,
+            error = standby::keep_logging_snapshots(primary) => Err(error),
+        }
     }
-}
 
-/// Takes on a slot that a DBA has made, and moves it up to now. Nobody is owed anything from before, for there is no
-/// checkpoint; and the log from before may be older than the publication, which no server can read.
-pub(super) async fn adopt(client: &Client, slot: &SlotState, database: &str) -> Result<Lsn, SetupError> {
-    slot.check(database)?;
-    wait_for_open_transactions(client).await?;
-    let statement = "SELECT end_lsn::text
-                     FROM pg_catalog.pg_replication_slot_advance($1, pg_catalog.pg_current_wal_flush_lsn())";
-    let row = client.query_one(statement, &[&slot.slot]).await.map_err(PostgresError::from)?;
-    let end: String = row.try_get(0).map_err(PostgresError::from)?;
-    end.parse().map_err(|error| PostgresError::Unexpected(Box::new(error)).into())
+    /// Drops the slot if it is there, and makes it again.
+    pub(super) async fn make_anew(&self, name: &str) -> Result<Lsn, SourceError> {
+        match slot::drop(self.client, name).await {
+            Ok(()) | Err(SourceError::SlotMissing { .. }) => self.make(name).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes on a slot that a DBA has made, and moves it up to now. Nobody is owed anything from before, for there is no
+    /// checkpoint; and the log from before may be older than the publication, which no server can read.
+    pub(super) async fn adopt(&self, slot: &SlotState, database: &str) -> Result<Lsn, SetupError> {
+        slot.check(database)?;
+        wait_for_open_transactions(self.primary.unwrap_or(self.client)).await?;
+        if let Some(primary) = self.primary {
+            standby::catch_up(self.client, primary, PATIENCE).await?;
+        }
+        Ok(slot::advance_to_the_end(self.client, &slot.slot).await?)
+    }
 }
 
 async fn wait_for_open_transactions(client: &Client) -> Result<(), SetupError> {

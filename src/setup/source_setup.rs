@@ -11,8 +11,10 @@ use super::error::{Discord, SetupError, explain_right};
 use super::identity::Hazard;
 use super::report::{Note, Report};
 use super::run::{Accept, connect};
+use super::servers::Servers;
+use super::slot::SlotMaker;
 use super::upkeep::{self, UpkeepNote};
-use super::{admin, by_schema, checks, slot};
+use super::{admin, by_schema, checks, failover};
 use crate::catalog::sources::{self, Beginning};
 use crate::catalog::{self, Relation, RelationState, made, relations};
 use crate::config::{Publish, Settings, SourceSettings};
@@ -43,26 +45,37 @@ impl SourceSetup<'_> {
         let facts = ServerFacts::read(&source).await?;
         // The slot is read before the record: a daemon records first and then confirms, so it is never ahead by itself.
         let slot = SlotState::find(&source, self.settings.slot()).await?;
-        let hazards = checks::check(&facts, slot.as_ref())?;
+        let hazards = checks::check(self.settings, &facts, slot.as_ref())?;
         let system = self.identify().await?;
         self.refuse_same_database(&system, &facts.database).await?;
+        let servers = Servers::of(source, self.settings).await?;
+        servers.check_primary(system.system_identifier).await?;
+        let source = servers.writer();
+        let owner = self.admin.as_ref().unwrap_or(source);
         report(Note::found(format!(
-            "source {}: Postgres {}, database {}",
+            "source {}: Postgres {}, database {}{}",
             self.settings.name(),
             facts.major_version(),
-            facts.database
+            facts.database,
+            if facts.in_recovery { ", a standby" } else { "" }
         )));
         hazards.into_iter().for_each(|hazard| report(Note::Hazard(hazard)));
 
-        let publication = publication::publication_state(&source, self.settings.publication()).await?;
+        let publication = publication::publication_state(source, self.settings.publication()).await?;
         let found = Found { system_identifier: system.system_identifier, publication, slot };
         let discord = self.assess(&found, &facts.database).await?;
         self.tell_stuck(report).await?;
-        let owner = self.admin.as_ref().unwrap_or(&source);
         let publication_oid = self.publication(owner, facts.major_version(), &found, report).await?;
         let failed = self.tables(owner, discord.as_ref(), &facts, report).await?;
         let beginning = self.beginning(publication_oid, &system);
-        self.slot_and_checkpoint(&source, &facts.database, &found, discord, beginning, report).await?;
+        let maker = SlotMaker {
+            client: &servers.reader,
+            primary: servers.primary.as_ref(),
+            failover: failover::is_wanted(self.settings, &facts),
+        };
+        self.slot_and_checkpoint(&maker, &facts.database, &found, discord, beginning, report).await?;
+        let slot = SlotState::read(&servers.reader, self.settings.slot()).await?;
+        failover::bring_in_line(self.settings, &facts, &slot, report).await?;
         failed.map_or(Ok(()), Err)
     }
 
@@ -276,7 +289,7 @@ impl SourceSetup<'_> {
 
     async fn slot_and_checkpoint(
         &self,
-        source: &Client,
+        maker: &SlotMaker<'_>,
         database: &str,
         found: &Found,
         discord: Option<Discord>,
@@ -285,7 +298,7 @@ impl SourceSetup<'_> {
     ) -> Result<(), SetupError> {
         let name = self.settings.slot();
         if let Some(discord) = discord {
-            beginning.lsn = slot::make_anew(source, name).await?;
+            beginning.lsn = maker.make_anew(name).await?;
             self.record_slot().await?;
             sources::begin_anew(self.catalog, &beginning, &discord.to_string()).await?;
             report(Note::done(format!("made slot {name} anew at {}; the gap is recorded: {discord}", beginning.lsn)));
@@ -297,16 +310,16 @@ impl SourceSetup<'_> {
         }
         match &found.slot {
             Some(slot) if slot.invalidation.is_some() && self.accept.gap => {
-                beginning.lsn = slot::make_anew(source, name).await?;
+                beginning.lsn = maker.make_anew(name).await?;
                 self.record_slot().await?;
                 report(Note::done(format!("made slot {name} anew at {}: the old one was invalidated", beginning.lsn)));
             }
             Some(slot) => {
-                beginning.lsn = slot::adopt(source, slot, database).await?;
+                beginning.lsn = maker.adopt(slot, database).await?;
                 report(Note::done(format!("adopted slot {name} from {} on", beginning.lsn)));
             }
             None => {
-                beginning.lsn = slot::make(source, name).await?;
+                beginning.lsn = maker.make(name).await?;
                 self.record_slot().await?;
                 report(Note::done(format!("made slot {name} at {}", beginning.lsn)));
             }

@@ -11,6 +11,7 @@ use super::admin::{self, Admin, DELEGATE_KIND};
 use super::publish::{IDENTITY_KIND, identity_of_detail};
 use super::report::{Note, Report};
 use super::run::{connect, lock};
+use super::servers::Servers;
 use crate::catalog::{CatalogError, made, own_tables};
 use crate::config::{PostgresUrl, Settings, SourceSettings};
 use crate::postgres::PostgresError;
@@ -28,21 +29,15 @@ pub async fn drop_all(settings: &Settings, admin: Option<PostgresUrl>, report: R
     for source in settings.sources() {
         let client = connect(source.url(), &format!("source {}", source.name())).await?;
         refuse_active(&client, source).await?;
-        let admin = lend(admin.as_ref(), source.url()).await?;
-        sources.push(SourceUndo { catalog: &catalog, client, admin, settings: source });
+        let admin = admin::lend(admin.as_ref(), admin::written(source)).await?;
+        let servers = Servers::of(client, source).await?;
+        sources.push(SourceUndo { catalog: &catalog, servers, admin, settings: source });
     }
     for source in &sources {
         source.run(report).await?;
     }
-    let owner = lend(admin.as_ref(), settings.catalog().url()).await?;
+    let owner = admin::lend(admin.as_ref(), settings.catalog().url()).await?;
     drop_catalog(&catalog, owner.as_ref().unwrap_or(&catalog), settings.catalog().schema(), report).await
-}
-
-async fn lend(admin: Option<&Admin<'_>>, target: &PostgresUrl) -> Result<Option<Client>, SetupError> {
-    match admin {
-        Some(admin) => admin.connect(target).await,
-        None => Ok(None),
-    }
 }
 
 async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(), SetupError> {
@@ -55,8 +50,8 @@ async fn refuse_active(client: &Client, settings: &SourceSettings) -> Result<(),
 
 struct SourceUndo<'a> {
     catalog: &'a Client,
-    client: Client,
-    /// A session with an owner's or a superuser's rights.
+    servers: Servers,
+    /// A session with an owner's or a superuser's rights, where the source is written.
     admin: Option<Client>,
     settings: &'a SourceSettings,
 }
@@ -71,7 +66,7 @@ impl SourceUndo<'_> {
 
     /// Who owns what is to be removed.
     fn owner(&self) -> &Client {
-        self.admin.as_ref().unwrap_or(&self.client)
+        self.admin.as_ref().unwrap_or_else(|| self.servers.writer())
     }
 
     async fn functions(&self, report: Report<'_>) -> Result<(), SetupError> {
@@ -83,7 +78,7 @@ impl SourceUndo<'_> {
                 report(Note::done(format!("dropped schema {schema} and its functions")));
             }
             _ => {
-                if let Some(delegate) = Delegate::find(&self.client, self.settings.slot()).await? {
+                if let Some(delegate) = Delegate::find(self.servers.writer(), self.settings.slot()).await? {
                     let statements = drop_statements(&delegate, self.settings.slot());
                     report(not_ours(&format!("schema {schema} and its functions stay"), &statements));
                 }
@@ -98,10 +93,10 @@ impl SourceUndo<'_> {
 
     async fn slot(&self, report: Report<'_>) -> Result<(), SetupError> {
         let name = self.settings.slot();
-        if SlotState::find(&self.client, name).await?.is_none() {
+        if SlotState::find(&self.servers.reader, name).await?.is_none() {
             report(Note::found(format!("slot {name} is gone already")));
         } else if self.made("slot", name).await? {
-            slot::drop(&self.client, name).await?;
+            slot::drop(&self.servers.reader, name).await?;
             made::forget(self.catalog, "slot", self.settings.name(), name).await?;
             report(Note::done(format!("dropped slot {name}")));
         } else {
@@ -126,7 +121,7 @@ impl SourceUndo<'_> {
             }
             made::forget(self.catalog, "publication", self.settings.name(), name).await?;
             report(Note::done(format!("dropped publication {name}")));
-        } else if publication::publication_state(&self.client, name).await?.is_some() {
+        } else if publication::publication_state(self.servers.writer(), name).await?.is_some() {
             report(Note::found(format!("publication {name} was not made by setup and stays, with the tables in it")));
         }
         Ok(())
@@ -134,9 +129,9 @@ impl SourceUndo<'_> {
 
     /// The tables that are still published, and their partitions, which are so with them.
     async fn published(&self) -> Result<HashSet<u32>, SetupError> {
-        let state = publication::publication_state(&self.client, self.settings.publication()).await?;
+        let state = publication::publication_state(self.servers.writer(), self.settings.publication()).await?;
         let oids: Vec<u32> = state.iter().flat_map(|state| &state.tables).map(|table| table.oid).collect();
-        let roots = table::tables(&self.client, &oids).await?;
+        let roots = table::tables(self.servers.writer(), &oids).await?;
         Ok(roots.iter().flat_map(|root| &root.leaves).chain(&oids).copied().collect())
     }
 
@@ -150,7 +145,7 @@ impl SourceUndo<'_> {
             if published.contains(&oid) {
                 continue;
             }
-            if let Some(table) = table::table(&self.client, oid).await? {
+            if let Some(table) = table::table(self.servers.writer(), oid).await? {
                 let mut changes = Alterations::default();
                 changes.set_identity(table.table_name(), before);
                 let done = changes.run(self.owner(), &Hand::Own).await;

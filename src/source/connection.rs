@@ -25,6 +25,9 @@ use crate::postgres::{PostgresError, ServerError, address};
 /// CopyBothResponse, which `postgres-protocol` does not know.
 const COPY_BOTH_RESPONSE: u8 = b'W';
 
+/// A slot that is free is altered at once; the server waits without end for one that is not.
+const ALTER_MAX: Duration = Duration::from_secs(5);
+
 const SETTINGS: &str = include_str!("../../sql/source/session_settings.sql");
 
 /// Which server this is and how far it has got: the answer to IDENTIFY_SYSTEM.
@@ -168,6 +171,22 @@ impl ReplicationConnection {
         let rows = self.query(&SlotState::sql(slot)).await?;
         let row = rows.first().ok_or_else(|| SourceError::SlotMissing { slot: slot.to_owned() })?;
         Ok(SlotState::from_columns(slot, row))
+    }
+
+    /// ALTER_REPLICATION_SLOT: whether standbys get the slot too (17 and later, on a primary). Waits for who uses the slot,
+    /// though not for long.
+    ///
+    /// # Errors
+    /// Where the server refuses, the slot is in use, or the connection breaks.
+    pub async fn set_failover(&mut self, slot: &str, failover: bool) -> Result<(), SourceError> {
+        let command = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", escape_identifier(slot));
+        match timeout(ALTER_MAX, self.query(&command)).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => {
+                let holder = "another process".to_owned();
+                Err(SourceError::SlotActive { slot: slot.to_owned(), holder })
+            }
+        }
     }
 
     /// START_REPLICATION, always at 0/0: the server then begins at the slot's confirmed position.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::slot::Invalidation;
+use super::Invalidation;
 use crate::config::PostgresUrl;
 use crate::model::Lsn;
 use crate::postgres::{PostgresError, ServerError};
@@ -36,6 +36,9 @@ pub enum SourceError {
         /// The present one.
         level: String,
     },
+    /// On a standby: the primary's is too low.
+    #[error("wal_level on the primary is too low for a slot on its standby")]
+    PrimaryWalLevel(#[source] Box<ServerError>),
     /// There is no such slot.
     #[error("the replication slot {slot:?} does not exist")]
     SlotMissing {
@@ -120,6 +123,29 @@ pub enum SourceError {
         #[source]
         source: Box<ServerError>,
     },
+    /// A standby, and no primary is named.
+    #[error("the server is a standby, and the config names no primary_url")]
+    StandbyAlone,
+    /// A standby of a version that cannot decode its log there.
+    #[error("the server is a standby of version {version}: only from 16 on can a standby be the source")]
+    StandbyTooOld {
+        /// Its major version.
+        version: i32,
+    },
+    /// A standby has not replayed yet what is needed.
+    #[error("the standby has not replayed the log up to {needed} yet")]
+    StandbyBehind {
+        /// Where it has to get.
+        needed: Lsn,
+    },
+    /// A standby was promoted, or follows another primary.
+    #[error("the server has left timeline {from} for timeline {to}")]
+    TimelineLeft {
+        /// The stream's.
+        from: u32,
+        /// The server's.
+        to: u32,
+    },
     /// Applications' commits would wait for us.
     #[error("synchronous_standby_names ({names}) makes this daemon a synchronous standby")]
     SynchronousStandby {
@@ -168,6 +194,8 @@ impl SourceError {
             | Self::SlotActive { .. }
             | Self::SlotExists { .. }
             | Self::SlotWaits { .. }
+            | Self::StandbyBehind { .. }
+            | Self::TimelineLeft { .. }
             | Self::ShuttingDown
             | Self::Ended
             | Self::Malformed { .. }
@@ -176,6 +204,7 @@ impl SourceError {
             Self::NoReplicationRight { .. }
             | Self::NotReplicating(_)
             | Self::WalLevel { .. }
+            | Self::PrimaryWalLevel(_)
             | Self::SlotMissing { .. }
             | Self::SlotPhysical { .. }
             | Self::SlotPlugin { .. }
@@ -184,6 +213,8 @@ impl SourceError {
             | Self::NoFreeSlot(_)
             | Self::PublicationMissing { .. }
             | Self::CannotSend { .. }
+            | Self::StandbyAlone
+            | Self::StandbyTooOld { .. }
             | Self::SynchronousStandby { .. }
             | Self::Setting { .. } => false,
         }
@@ -200,7 +231,7 @@ impl SourceError {
                     postgres_protocol::escape::escape_identifier(role)
                 ));
             }
-            Self::SlotInvalidated { reason, .. } => return Some(invalidation_hint(reason)),
+            Self::SlotInvalidated { reason, .. } => return Some(reason.hint()),
             Self::CannotSend { commit_lsn, .. } => return Some(unsent_hint(*commit_lsn)),
             Self::NoFreeWalsender(_) => {
                 "raise max_wal_senders (or max_connections; restart needed), or end replication connections that are not needed"
@@ -209,6 +240,7 @@ impl SourceError {
                 "the url must lead to Postgres itself: a connection pooler cannot carry replication"
             }
             Self::WalLevel { .. } => "ALTER SYSTEM SET wal_level = logical, then restart Postgres",
+            Self::PrimaryWalLevel(_) => "on the primary: ALTER SYSTEM SET wal_level = logical, then restart it",
             Self::SlotMissing { .. } => "run `webhookdb setup`, which makes it",
             Self::SlotPhysical { .. } | Self::SlotPlugin { .. } => {
                 "name another slot in the config, or drop this one if nobody uses it, and run `webhookdb setup`"
@@ -229,17 +261,56 @@ impl SourceError {
             Self::PublicationMissing { .. } => {
                 "the publication must be older than the slot, and may only be altered: run `webhookdb setup`, which says how to go on"
             }
+            Self::StandbyAlone => {
+                "name the primary in the source's url; or, to read from this standby (Postgres 16 and later), in its primary_url"
+            }
+            Self::StandbyTooOld { .. } => "name the primary in the source's url",
+            Self::StandbyBehind { .. } => {
+                "it catches up by itself, unless its connection to the primary is lost: see pg_stat_wal_receiver there"
+            }
             Self::SynchronousStandby { .. } => {
                 "applications' commits would wait for webhooks: name the real standbys in synchronous_standby_names instead of '*'"
             }
             Self::Setting { .. } => {
                 "something between here and Postgres drops startup parameters: connect to Postgres itself"
             }
-            Self::ShuttingDown | Self::Ended | Self::Malformed { .. } | Self::Unreadable(_) | Self::Abandoned => {
+            Self::TimelineLeft { .. }
+            | Self::ShuttingDown
+            | Self::Ended
+            | Self::Malformed { .. }
+            | Self::Unreadable(_)
+            | Self::Abandoned => {
                 return None;
             }
         };
         Some(hint.to_owned())
+    }
+
+    /// As metrics name it.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "server",
+            Self::NoReplicationRight { .. } => "no_replication_right",
+            Self::NoFreeWalsender(_) => "no_free_walsender",
+            Self::NotReplicating(_) => "not_replicating",
+            Self::WalLevel { .. } | Self::PrimaryWalLevel(_) => "wal_level",
+            Self::SlotMissing { .. } => "slot_missing",
+            Self::SlotPhysical { .. } | Self::SlotPlugin { .. } | Self::SlotDatabase { .. } => "slot_unfit",
+            Self::SlotInvalidated { reason, .. } => reason.label(),
+            Self::SlotActive { .. } => "slot_in_use",
+            Self::NoFreeSlot(_) => "no_free_slot",
+            Self::SlotExists { .. } | Self::SlotWaits { .. } => "slot_not_made",
+            Self::PublicationMissing { .. } => "publication_missing",
+            Self::CannotSend { .. } => "cannot_send",
+            Self::StandbyAlone | Self::StandbyTooOld { .. } => "standby",
+            Self::StandbyBehind { .. } => "standby_behind",
+            Self::TimelineLeft { .. } => "timeline_left",
+            Self::SynchronousStandby { .. } => "synchronous_standby",
+            Self::Setting { .. } => "setting",
+            Self::ShuttingDown => "shutting_down",
+            Self::Ended | Self::Malformed { .. } | Self::Unreadable(_) | Self::Abandoned => "stream_ended",
+        }
     }
 
     /// The server's code, where it was the server that reported the error.
@@ -251,6 +322,7 @@ impl SourceError {
             | Self::NoFreeWalsender(source)
             | Self::NotReplicating(source)
             | Self::NoFreeSlot(source)
+            | Self::PrimaryWalLevel(source)
             | Self::CannotSend { source, .. }
             | Self::PublicationMissing { source, .. } => Some(source.sqlstate()),
             _ => None,
@@ -344,19 +416,6 @@ fn unsent_hint(commit_lsn: Option<Lsn>) -> String {
                  gap"
             .to_owned(),
     }
-}
-
-fn invalidation_hint(reason: &Invalidation) -> String {
-    let cause = match reason {
-        Invalidation::WalRemoved => "raise max_slot_wal_keep_size, and watch the slot's lag",
-        Invalidation::IdleTimeout => "raise idle_replication_slot_timeout, and keep the daemon running",
-        Invalidation::RowsRemoved => "set hot_standby_feedback = on on the standby",
-        Invalidation::WalLevelInsufficient => "set wal_level = logical again, and restart Postgres",
-        Invalidation::Other(_) => "see the server's log",
-    };
-    format!(
-        "changes are lost: run `webhookdb setup --accept-gap`, which records the gap and makes a new slot. Against the next time: {cause}"
-    )
 }
 
 #[cfg(test)]

@@ -33,6 +33,12 @@ pub struct ServerFacts {
     pub wal_sender_timeout: Option<Duration>,
     /// Whether it is a standby.
     pub in_recovery: bool,
+    /// `hot_standby_feedback`, on a standby.
+    pub hot_standby_feedback: bool,
+    /// `primary_slot_name`, on a standby; empty where there is none.
+    pub primary_slot_name: String,
+    /// `synchronized_standby_slots` (17 and later): what is sent from a failover slot these must have first.
+    pub synchronized_standby_slots: String,
     /// The database of this session.
     pub database: String,
     /// The role of this session.
@@ -72,6 +78,9 @@ impl ServerFacts {
             max_slot_wal_keep_size: u64::try_from(megabytes).ok().map(|megabytes| megabytes << 20),
             wal_sender_timeout: u64::try_from(milliseconds).ok().filter(|ms| *ms > 0).map(Duration::from_millis),
             in_recovery: row.try_get("in_recovery")?,
+            hot_standby_feedback: row.try_get("hot_standby_feedback")?,
+            primary_slot_name: row.try_get("primary_slot_name")?,
+            synchronized_standby_slots: row.try_get("synchronized_standby_slots")?,
             database: row.try_get("database")?,
             role: row.try_get("role")?,
             may_replicate: row.try_get("may_replicate")?,
@@ -85,6 +94,12 @@ impl ServerFacts {
     #[must_use]
     pub const fn major_version(&self) -> i32 {
         self.version_num / 10_000
+    }
+
+    /// Whether there are slots that standbys get too: from 17 on, on a primary.
+    #[must_use]
+    pub const fn has_failover_slots(&self) -> bool {
+        self.version_num >= 170_000 && !self.in_recovery
     }
 
     /// Whether the role may open a replication connection.

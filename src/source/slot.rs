@@ -1,13 +1,12 @@
 //! The replication slot: what the server says of it, whether it can be read from, and its making.
 
-use std::fmt;
 use std::time::Duration;
 
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Row};
 
-use super::SourceError;
+use super::{Invalidation, SourceError};
 use crate::model::Lsn;
 use crate::postgres::PostgresError;
 
@@ -15,48 +14,6 @@ use crate::postgres::PostgresError;
 const PLUGIN: &str = "pgoutput";
 
 const STATE: &str = include_str!("../../sql/source/slot_state.sql");
-
-/// Why the server has given a slot up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Invalidation {
-    /// Its log was removed: it held back more than `max_slot_wal_keep_size`.
-    WalRemoved,
-    /// On a standby: the primary removed catalog rows that the slot needs.
-    RowsRemoved,
-    /// `wal_level` was lowered.
-    WalLevelInsufficient,
-    /// Nobody read from it for `idle_replication_slot_timeout`.
-    IdleTimeout,
-    /// A reason that this program does not know.
-    Other(String),
-}
-
-impl Invalidation {
-    fn from_columns(wal_status: Option<&str>, reason: Option<&str>, conflicting: bool) -> Option<Self> {
-        match reason {
-            Some("wal_removed") => Some(Self::WalRemoved),
-            Some("rows_removed") => Some(Self::RowsRemoved),
-            Some("wal_level_insufficient") => Some(Self::WalLevelInsufficient),
-            Some("idle_timeout") => Some(Self::IdleTimeout),
-            Some(other) => Some(Self::Other(other.to_owned())),
-            // Before version 17 there is no reason. Version 16 knows a conflict; a lost slot has otherwise lost its log.
-            None if conflicting => Some(Self::RowsRemoved),
-            None => (wal_status == Some("lost")).then_some(Self::WalRemoved),
-        }
-    }
-}
-
-impl fmt::Display for Invalidation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WalRemoved => "it held back more log than max_slot_wal_keep_size allows, and the log was removed",
-            Self::RowsRemoved => "catalog rows that it needs were removed by the primary",
-            Self::WalLevelInsufficient => "wal_level was lowered",
-            Self::IdleTimeout => "it was idle for longer than idle_replication_slot_timeout",
-            Self::Other(reason) => reason,
-        })
-    }
-}
 
 /// What the server says of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +94,12 @@ impl SlotState {
             wal_status: text(7),
             safe_wal_size: text(8).and_then(|bytes| bytes.parse().ok()),
             two_phase: truth(9),
-            invalidation: Invalidation::from_columns(text(7).as_deref(), text(10).as_deref(), truth(11)),
+            invalidation: Invalidation::from_columns(
+                text(7).as_deref() == Some("lost"),
+                text(10).as_deref(),
+                truth(11),
+                text(5).is_some(),
+            ),
             failover: truth(12),
             inactive_since: text(13),
             current_lsn: lsn(14),
@@ -156,10 +118,7 @@ impl SlotState {
         if let Some(reason) = self.invalidation.clone() {
             return Err(SourceError::SlotInvalidated { slot, reason });
         }
-        match self.active_pid {
-            Some(pid) => Err(SourceError::SlotActive { slot, holder: self.holder_of(pid) }),
-            None => Ok(()),
-        }
+        self.reader().map_or(Ok(()), |holder| Err(SourceError::SlotActive { slot, holder }))
     }
 
     /// Whether it is a pgoutput slot of this database, in use or not.
@@ -181,11 +140,14 @@ impl SlotState {
         }
     }
 
-    fn holder_of(&self, pid: i32) -> String {
-        match &self.holder {
+    /// Who reads from it.
+    #[must_use]
+    pub fn reader(&self) -> Option<String> {
+        let pid = self.active_pid?;
+        Some(match &self.holder {
             Some(holder) => format!("PID {pid} ({holder})"),
             None => format!("PID {pid}"),
-        }
+        })
     }
 }
 
@@ -199,15 +161,18 @@ fn holder(application_name: Option<String>, address: Option<String>) -> Option<S
     }
 }
 
-/// Makes the slot, and returns the position from which on it gives every change. That waits for the transactions that are
+/// Makes the slot, and returns the position from which on it gives every change. `failover`: standbys get it too, which
+/// takes version 17 and a primary. That waits for the transactions that are
 /// open now; after `patience` it is given up, and nothing is left behind.
 ///
 /// # Errors
 /// Where the server refuses (no slot free, `wal_level`, no right), with the remedy, or it takes longer.
-pub async fn create(client: &Client, slot: &str, patience: Duration) -> Result<Lsn, SourceError> {
+pub async fn create(client: &Client, slot: &str, failover: bool, patience: Duration) -> Result<Lsn, SourceError> {
     client.batch_execute(&format!("SET statement_timeout = {}", patience.as_millis())).await?;
-    let sql = "SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot($1, $2)";
-    let made = client.query_one(sql, &[&slot, &PLUGIN]).await;
+    // The argument is younger than the oldest version that is supported: it is named only where it is wanted.
+    let failover = if failover { ", failover => true" } else { "" };
+    let sql = format!("SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot($1, $2{failover})");
+    let made = client.query_one(&sql, &[&slot, &PLUGIN]).await;
     client.batch_execute("RESET statement_timeout").await?;
     match made {
         Ok(row) => position(&row.try_get::<_, String>(0)?),
@@ -233,11 +198,16 @@ async fn refused(client: &Client, slot: &str, patience: Duration, error: Postgre
         code if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
             match show(client, "pg_catalog.current_setting('wal_level')").await {
                 Ok(level) if level != "logical" => SourceError::WalLevel { level },
+                _ if is_standby(client).await => SourceError::PrimaryWalLevel(Box::new(server)),
                 _ => server.into(),
             }
         }
         _ => server.into(),
     }
+}
+
+async fn is_standby(client: &Client) -> bool {
+    show(client, "pg_catalog.pg_is_in_recovery()").await.is_ok_and(|answer| answer == "true")
 }
 
 async fn show(client: &Client, expression: &str) -> Result<String, SourceError> {
@@ -258,7 +228,23 @@ pub const fn after_commit(commit_lsn: Lsn) -> Lsn {
 /// Where the slot is in use, or cannot be moved there.
 pub async fn advance(client: &Client, slot: &str, to: Lsn) -> Result<Lsn, SourceError> {
     let sql = "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance($1, $2)";
-    match client.query_one(sql, &[&slot, &PgLsn::from(to.get())]).await.map_err(PostgresError::from) {
+    advanced(client, slot, client.query_one(sql, &[&slot, &PgLsn::from(to.get())]).await).await
+}
+
+/// The same, to where the log ends now (on a standby: has been replayed).
+///
+/// # Errors
+/// As [`advance`].
+pub async fn advance_to_the_end(client: &Client, slot: &str) -> Result<Lsn, SourceError> {
+    let sql = "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance($1, CASE
+                   WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+                   ELSE pg_catalog.pg_current_wal_flush_lsn()
+               END)";
+    advanced(client, slot, client.query_one(sql, &[&slot]).await).await
+}
+
+async fn advanced(client: &Client, slot: &str, answer: Result<Row, tokio_postgres::Error>) -> Result<Lsn, SourceError> {
+    match answer.map_err(PostgresError::from) {
         Ok(row) => position(&row.try_get::<_, String>(0)?),
         Err(error) if error.sqlstate() == Some(&SqlState::OBJECT_IN_USE) => Err(in_use(client, slot).await?),
         Err(error) => Err(error.into()),
@@ -283,8 +269,7 @@ pub async fn drop(client: &Client, slot: &str) -> Result<(), SourceError> {
 
 async fn in_use(client: &Client, slot: &str) -> Result<SourceError, SourceError> {
     let state = SlotState::read(client, slot).await?;
-    let holder =
-        state.active_pid.map_or_else(|| "a process that has just let it go".to_owned(), |pid| state.holder_of(pid));
+    let holder = state.reader().unwrap_or_else(|| "a process that has just let it go".to_owned());
     Ok(SourceError::SlotActive { slot: slot.to_owned(), holder })
 }
 
@@ -324,7 +309,10 @@ mod tests {
         assert!(reason(&[(7, Some("lost"))]).contains("max_slot_wal_keep_size"));
         assert!(reason(&[(7, Some("lost")), (10, Some("idle_timeout"))]).contains("idle_replication_slot_timeout"));
         assert!(reason(&[(10, Some("wal_level_insufficient"))]).contains("wal_level"));
-        assert!(reason(&[(11, Some("true"))]).contains("primary"));
+        assert!(reason(&[(11, Some("true"))]).contains("conflicted"));
+        let lost_in_16 = [(5, None), (7, Some("lost")), (11, Some("true"))];
+        assert!(reason(&lost_in_16).contains("max_slot_wal_keep_size"));
+        assert!(reason(&[(10, Some("rows_removed")), (11, Some("true"))]).contains("removed by the primary"));
         assert!(reason(&[(10, Some("news"))]).contains("news"));
         assert!(reason(&[(4, Some("42"))]).contains("PID 42"));
         assert!(reason(&[(4, Some("42")), (16, Some("psql")), (17, Some("::1"))]).contains("PID 42 (psql from ::1)"));

@@ -117,6 +117,21 @@ impl Daemon {
         }
     }
 
+    /// Waits until it has given up for now by this kind of reason, and checks that log and metric say so as `/readyz` does;
+    /// returns what they say.
+    pub(crate) async fn wait_until_failed(&self, label: &str) -> String {
+        let answer = self.wait_for_readyz("failed", |_, answer| answer["status"] == "failed").await;
+        let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+        let (reason, hint) = (text("reason"), text("hint"));
+        assert!(!reason.is_empty() && !hint.is_empty(), "{answer}");
+        self.wait_for_log(&reason.replace('"', "\\\"")).await;
+        let state = [("source", "main"), ("state", "failed"), ("reason", label)];
+        self.wait_for_metric("source_state", &state, 1.0).await;
+        let streaming = self.metric("source_state", &[("state", "streaming")]).await;
+        assert!(streaming < 0.5, "{}", self.metrics().await);
+        reason
+    }
+
     /// Any path of its listener: status and body; status 0 where nobody answers.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();

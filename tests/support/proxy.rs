@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -24,6 +24,7 @@ enum Weather {
 /// Passes connections on to a port of 127.0.0.1 for as long as it is not told otherwise.
 pub(crate) struct Proxy {
     port: u16,
+    target: Arc<AtomicU16>,
     weather: watch::Sender<Weather>,
     connections: Arc<AtomicUsize>,
     server: JoinHandle<()>,
@@ -36,8 +37,15 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let weather = watch::Sender::new(Weather::Fair);
         let connections = Arc::new(AtomicUsize::new(0));
-        let server = tokio::spawn(accept(listener, target, weather.subscribe(), Arc::clone(&connections)));
-        Self { port, weather, connections, server }
+        let target = Arc::new(AtomicU16::new(target));
+        let leading = Arc::clone(&target);
+        let server = tokio::spawn(accept(listener, leading, weather.subscribe(), Arc::clone(&connections)));
+        Self { port, target, weather, connections, server }
+    }
+
+    /// New connections lead to this port from now on: an address that has moved to another server.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.target.store(target, Ordering::Relaxed);
     }
 
     /// That URL, by way of this proxy.
@@ -72,11 +80,16 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: u16, weather: watch::Receiver<Weather>, count: Arc<AtomicUsize>) {
+async fn accept(
+    listener: TcpListener,
+    target: Arc<AtomicU16>,
+    weather: watch::Receiver<Weather>,
+    count: Arc<AtomicUsize>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
         count.fetch_add(1, Ordering::Relaxed);
-        let weather = weather.clone();
+        let (weather, target) = (weather.clone(), target.load(Ordering::Relaxed));
         connections.spawn(async move {
             // Either side may go at any time.
             let _ = connection(socket, target, weather).await;

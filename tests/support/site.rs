@@ -111,6 +111,13 @@ impl Site {
         to_url.last().and_then(|item| item["opaque_id"].as_str()).expect("the new subscription").to_owned()
     }
 
+    /// `status` fails, shows this reason of the source, and how to get past it.
+    pub(crate) async fn status_tells(&self, words: &str, remedy: &str) {
+        let output = self.webhookdb.run(&["status"]).await;
+        assert_eq!(output.status, 1, "{output:#?}");
+        assert!(output.stdout.contains(words) && output.stdout.contains(remedy), "{words}, {remedy}: {output:#?}");
+    }
+
     /// The opaque id of a table's integration.
     pub(crate) async fn integration_id(&self, table: &Table) -> String {
         let list = self.webhookdb.run(&["integrations", "list", "--format", "json"]).await.json();

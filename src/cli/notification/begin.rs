@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::super::context::{Context, connect_source};
+use super::super::context::{Context, connect_writer};
 use super::super::failure::Advice;
 use super::super::output::warn;
 use crate::catalog::{CatalogError, Integration, Misplaced, Organization, Snapshot};
@@ -114,7 +114,7 @@ pub(super) async fn publish(
 ) -> anyhow::Result<Vec<Client>> {
     let mut clients = Vec::new();
     for source in sources {
-        let client = connect_source(source).await?;
+        let client = connect_writer(source).await?;
         publish_in(context, subject, source, &client).await?;
         clients.push(client);
     }

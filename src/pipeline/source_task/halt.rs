@@ -26,11 +26,11 @@ impl SourceTask {
                 self.backlog = Backlog::default();
             }
         }
-        let (reason, hint) = (chain(error), error.hint());
+        let (label, reason, hint) = (error.label(), chain(error), error.hint());
         let state = if error.is_retryable() {
-            SourceState::Waiting { reason: reason.clone(), hint: hint.clone() }
+            SourceState::Waiting { label, reason: reason.clone(), hint: hint.clone() }
         } else {
-            SourceState::Failed { reason: reason.clone(), hint: hint.clone() }
+            SourceState::Failed { label, reason: reason.clone(), hint: hint.clone() }
         };
         self.context.readiness.set(self.context.name(), state);
         // What is tried again many times a minute is said once.
@@ -82,7 +82,7 @@ impl SourceTask {
             && let Some(session) = self.session.take()
         {
             session.fence.set_connected(false);
-            let state = SourceState::Waiting { reason: chain(error), hint: None };
+            let state = SourceState::Waiting { label: error.label(), reason: chain(error), hint: None };
             self.context.readiness.set(self.context.name(), state);
             session.drain(std::mem::take(&mut self.backlog), LAST_GRACE).await;
         }
