@@ -360,13 +360,17 @@ async fn a_source_that_is_gone_takes_no_memory_from_the_other() {
     let daemon = two.site.serve().await;
     two.charge("ch_1").await;
     charges.wait_for(1).await;
-    // It takes nearly all of the memory, and waits for the only request that may be under way.
+    // Both wait for the only request that may be under way, soon in the outbox; to be sent, each takes all the memory for what
+    // is read back.
     two.b.execute(&large("stripe_customer_v1_512a", "cus_1", 700_000)).await;
-    daemon.wait_for_metric("memory_bytes", &[], 700_000.0).await;
+    let large_ones =
+        |count| format!("SELECT count(*) = {count} FROM notifications.outbox_bodies WHERE length(body) > 100000");
+    two.site.database.wait_until("the first is owed", &large_ones(1)).await;
     proxy.break_off();
     wait_until_one_is_named(&daemon, "b", "waiting").await;
-    gate.open();
     two.site.database.execute(&large("stripe_charge_v1_fdcc", "ch_2", 300_000)).await;
+    two.site.database.wait_until("the other is owed, too", &large_ones(2)).await;
+    gate.open();
     charges.wait_for_id("ch_2").await;
     assert_eq!(customers.count(), 0);
     proxy.mend();

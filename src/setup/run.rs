@@ -52,8 +52,11 @@ pub async fn run(
         };
         failed.extend(done.await.err().map(|error| error.of_source(source.name(), settings)));
     }
-    let snapshot = catalog::load(&catalog, settings.catalog().schema(), &settings.placement()).await?;
-    snapshot.misplaced.iter().for_each(|misplaced| report(Note::hazard(misplaced.to_string(), misplaced.hint())));
+    // What failed comes first: a right that is missing may be needed to look at the rest.
+    if failed.is_empty() {
+        let snapshot = catalog::load(&catalog, settings.catalog().schema(), &settings.placement()).await?;
+        snapshot.misplaced.iter().for_each(|misplaced| report(Note::hazard(misplaced.to_string(), misplaced.hint())));
+    }
     Ok(failed)
 }
 
