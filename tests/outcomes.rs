@@ -235,6 +235,13 @@ async fn or_else_reading_stops_and_says_so_until_there_is_room() {
     let stopped =
         daemon.wait_for_readyz("nothing is read", |status, body| status == 503 && body["status"] == "waiting").await;
     assert!(stopped["reason"].as_str().is_some_and(|reason| reason.contains(&id)), "{stopped}");
+    let lease = format!("SELECT held_back LIKE '%{id}%' FROM notifications.leases");
+    site.database.wait_until("the lease says so", &lease).await;
+    let status = site.webhookdb.run(&["status", "--format", "json"]).await;
+    let report: Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let source = &report["sources"][0];
+    assert!(source["state"] == "waiting" && source["reason"] == stopped["reason"], "{report}");
+    assert_eq!(status.status, 1, "{status:?}");
     receiver.always(Reply::OK);
     gate.open();
     receiver.wait_for_distinct(400).await;

@@ -6,6 +6,7 @@ use webhookdb_notifications::demo::PostgresOptions;
 
 use crate::support::fixtures::{backfill_charges, upsert_charge};
 use crate::support::reply::Gate;
+use crate::support::sink::{Manner, Sink};
 use crate::support::{Daemon, PATIENCE, Proxy, Receiver, Reply, Site, TestDatabase, own_cluster};
 
 /// Lines 9 to 13 of the list of replication hazards are each named by a test here.
@@ -86,6 +87,24 @@ async fn wait_for_a_try(proxy: &Proxy, tries: usize) {
         }
     };
     tokio::time::timeout(PATIENCE, again).await.expect("it tries again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_body_is_owed_and_read_back_over_a_network_that_takes_seconds_for_it() {
+    let (catalog, database) = tokio::join!(TestDatabase::create("slow_catalog"), TestDatabase::create("slow_source"));
+    let port = catalog.cluster().port();
+    let proxy = Proxy::to(port).await;
+    let site = Site::with_catalog_at(database, &proxy.url(&catalog.url(), port), |config| config).await;
+    let sink = Sink::start(Manner::Fails).await;
+    site.subscribe("stripe_charge_v1", &sink.url()).await;
+    let _daemon = site.serve().await;
+    // Longer by far than the server waits for a daemon that says nothing.
+    proxy.slow_down(3_000_000);
+    let row = "INSERT INTO stripe_charge_v1_fdcc (stripe_id, data) VALUES ('ch_1', jsonb_build_object('t', repeat('x', 18000000)))";
+    site.database.execute(row).await;
+    catalog.wait_until("it is owed", "SELECT count(*) = 1 FROM notifications.outbox").await;
+    sink.set(Manner::Accepts);
+    sink.wait_for_accepted(1, PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

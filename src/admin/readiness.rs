@@ -83,7 +83,7 @@ impl SourceState {
 }
 
 /// What helps where one subscription holds back a source.
-const HELD_BACK_HINT: &str =
+pub const HELD_BACK_HINT: &str =
     "mend the endpoint, delete the notification, or raise [delivery] max_pending; the log grows until then";
 
 /// The state of every source, shared by all that set it and all that show it.
@@ -100,10 +100,13 @@ struct Sources {
 }
 
 impl Sources {
+    fn held_back(&self, name: &str) -> Option<String> {
+        self.held_back.iter().find(|((source, _), _)| source == name).map(|(_, reason)| reason.clone())
+    }
+
     /// A source that streams, but is held back, waits.
     fn with_hold(&self, name: &str, state: &SourceState) -> SourceState {
-        let held = self.held_back.iter().find(|((source, _), _)| source == name).map(|(_, reason)| reason.clone());
-        match held {
+        match self.held_back(name) {
             Some(reason) if *state == SourceState::Streaming => {
                 SourceState::Waiting { label: "held_back", reason, hint: Some(HELD_BACK_HINT.into()) }
             }
@@ -122,6 +125,12 @@ impl Readiness {
         if let Some(before) = before.filter(|before| before.labels() != labels) {
             before.gauge(source_name).set(0.0);
         }
+    }
+
+    /// Why nothing is read from a source, where somebody holds it back.
+    #[must_use]
+    pub fn held_back(&self, source_name: &str) -> Option<String> {
+        self.sources().held_back(source_name)
     }
 
     /// A stream was opened, be it for a moment.

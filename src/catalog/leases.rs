@@ -34,6 +34,8 @@ pub struct Lease {
     pub revision: i64,
     /// All log that was there then is read.
     pub caught_up_at: Option<SystemTime>,
+    /// Why nothing is read although the source streams.
+    pub held_back: Option<String>,
 }
 
 /// Every lease, live or not.
@@ -55,6 +57,7 @@ pub async fn list(client: &Client) -> Result<Vec<Lease>, CatalogError> {
                 live: row.try_get("live")?,
                 revision: row.try_get("revision")?,
                 caught_up_at: row.try_get("caught_up_at")?,
+                held_back: row.try_get("held_back")?,
             })
         })
         .collect()

@@ -14,6 +14,7 @@ use super::failure::{hint, tell};
 use super::integrations::rfc3339;
 use super::output::{answer, answer_text};
 use super::table;
+use crate::admin::HELD_BACK_HINT;
 use crate::catalog::health::{self, Progress, SubscriptionHealth};
 use crate::catalog::leases::{self, Lease};
 use crate::catalog::{migrations, relations};
@@ -82,6 +83,8 @@ struct Warning {
 enum SourceState {
     /// A live daemon reads.
     Streaming,
+    /// A live daemon reads nothing more until there is room.
+    Waiting,
     /// No daemon reads.
     Stopped,
     /// The slot can't be read from.
@@ -188,7 +191,8 @@ async fn read_source(
         Some(catalog) => health::progress(&catalog.client, settings.name()).await?,
         None => None,
     };
-    let live = catalog.is_some_and(|read| read.leases.iter().any(|lease| lease.live && lease.source == report.name));
+    let lease = catalog.and_then(|read| read.leases.iter().find(|lease| lease.live && lease.source == report.name));
+    let live = lease.is_some();
     report.checkpoint_lsn = progress.as_ref().map(|progress| progress.commit_lsn.to_string());
     let (client, slot) = seen?;
     let current = slot.as_ref().and_then(|slot| slot.current_lsn);
@@ -197,6 +201,7 @@ async fn read_source(
         (None, _) => report.set(SourceState::Failed, "the slot does not exist", "run `webhookdb setup`"),
         (Some(slot), _) => report.take_slot(slot, &settings.url().database, live),
     }
+    report.take_hold(lease.and_then(|lease| lease.held_back.as_deref()));
     if let (Some(progress), Some(catalog)) = (&progress, catalog) {
         report.take_halt(progress, setup::what_does_not_fit(&catalog.client, &client, settings, slot).await?);
     }
@@ -233,6 +238,13 @@ impl SourceReport {
             }
             (Ok(()), _, false) => self.set(SourceState::Stopped, "no daemon is running", "run `webhookdb serve`"),
             (Err(error), ..) => self.fail(SourceState::Failed, &error.into()),
+        }
+    }
+
+    /// Why the daemon reads nothing, although it could.
+    fn take_hold(&mut self, held_back: Option<&str>) {
+        if let Some(reason) = held_back.filter(|_| self.state == SourceState::Streaming) {
+            self.set(SourceState::Waiting, reason, HELD_BACK_HINT);
         }
     }
 
@@ -347,6 +359,7 @@ fn daemon_line(daemon: &DaemonReport) -> String {
 fn source_lines(source: &SourceReport) -> Vec<String> {
     let state = match source.state {
         SourceState::Streaming => "streaming",
+        SourceState::Waiting => "waiting",
         SourceState::Stopped => "stopped",
         SourceState::Failed => "failed",
         SourceState::NotSetUp => "not set up",
@@ -439,6 +452,7 @@ mod tests {
             live,
             revision: 1,
             caught_up_at: None,
+            held_back: None,
         };
         let report = daemon_report(&[lease("a", true, 1, 10), lease("b", false, 2, 20)]);
         assert_eq!((report.alive, report.pid), (true, Some(10)));

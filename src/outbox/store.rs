@@ -43,9 +43,13 @@ pub struct OutboxStore {
 
 type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
-/// A daemon that is stopped, or whose network is gone, amid a transaction still holds its lock: the server ends it, since a
-/// takeover waits for that lock.
-const SETTINGS: &str = "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '3s'";
+/// A daemon that is stopped, or whose network is gone, amid a transaction still holds its lock: the server ends it after this,
+/// since a takeover waits for that lock.
+const IDLE_MAX: Duration = Duration::from_secs(3);
+
+/// The server counts a transaction as idle until all of the next message has come: a large body gets the time that a slow
+/// network takes for it.
+const BYTES_PER_SECOND_MIN: usize = 1 << 20;
 
 impl OutboxStore {
     /// For the holder of this epoch.
@@ -117,7 +121,8 @@ impl OutboxStore {
 
     async fn begin<'a>(&self, client: &'a mut Client) -> Result<Transaction<'a>, OutboxError> {
         let transaction = client.transaction().await?;
-        transaction.batch_execute(SETTINGS).await?;
+        transaction.batch_execute("SET LOCAL synchronous_commit = on").await?;
+        let_idle(&transaction, IDLE_MAX).await?;
         let statement = transaction.prepare(include_str!("../../sql/outbox/fence.sql")).await?;
         match transaction.query_opt(&statement, &[&self.source_name, &self.epoch]).await? {
             Some(_) => Ok(transaction),
@@ -200,10 +205,24 @@ pub(super) const PORTION: usize = 4 << 20;
 /// Each body once, however many subscriptions are owed it.
 async fn store_bodies(transaction: &Transaction<'_>, ids: &[&str], bodies: &[&[u8]]) -> Result<(), OutboxError> {
     let statement = include_str!("../../sql/outbox/store_bodies.sql");
-    for Portion { ids, bodies, .. } in portions(ids, bodies) {
+    for Portion { ids, bodies, bytes } in portions(ids, bodies) {
+        if bytes <= PORTION {
+            execute(transaction, statement, &[&ids, &bodies]).await?;
+            continue;
+        }
+        let patience = Duration::from_secs((bytes / BYTES_PER_SECOND_MIN) as u64);
+        let_idle(transaction, IDLE_MAX + patience).await?;
         execute(transaction, statement, &[&ids, &bodies]).await?;
+        let_idle(transaction, IDLE_MAX).await?;
     }
     Ok(())
+}
+
+/// The server ends the transaction once it has waited for so long.
+async fn let_idle(transaction: &Transaction<'_>, patience: Duration) -> Result<(), OutboxError> {
+    let milliseconds = patience.as_millis();
+    let statement = format!("SET LOCAL idle_in_transaction_session_timeout = {milliseconds}");
+    Ok(transaction.batch_execute(&statement).await?)
 }
 
 #[derive(Default)]

@@ -11,6 +11,7 @@ use tokio_postgres::types::PgLsn;
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
+use crate::admin::Readiness;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
 use crate::postgres::{Link, Outage};
@@ -89,6 +90,7 @@ pub(super) struct Lease {
     pub(super) catalog: Arc<CatalogWatch>,
     pub(super) fence: Arc<Fence>,
     pub(super) facts: Arc<LeaseFacts>,
+    pub(super) readiness: Readiness,
     pub(super) outage: Outage,
 }
 
@@ -161,9 +163,13 @@ impl Lease {
         let revision = self.facts.revision();
         let received = PgLsn::from(self.facts.received().get());
         let caught_up = self.facts.caught_up();
+        let held_back = self.readiness.held_back(&self.source_name);
         let statement = include_str!("../../sql/checkpoint/renew_lease.sql");
         client
-            .execute(statement, &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &caught_up])
+            .execute(
+                statement,
+                &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &caught_up, &held_back],
+            )
             .await
     }
 }

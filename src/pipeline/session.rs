@@ -76,6 +76,7 @@ impl Session {
             catalog: context.catalog.clone(),
             fence: fence.clone(),
             facts: facts.clone(),
+            readiness: context.readiness.clone(),
             outage: Outage::new("renewing the lease").of_source(context.name()),
         });
         lease.wait_for_others(record.epoch == 1).await?;

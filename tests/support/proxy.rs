@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -15,6 +16,8 @@ use tokio::task::{JoinHandle, JoinSet};
 enum Weather {
     /// Everything passes.
     Fair,
+    /// Everything passes, so many bytes a second in each connection.
+    Slow(u32),
     /// Nothing passes, and nobody is told.
     Stalled,
     /// Every connection is reset, new ones too.
@@ -61,6 +64,11 @@ impl Proxy {
     /// From now on nothing passes; connections stay open.
     pub(crate) fn stall(&self) {
         self.weather.send_replace(Weather::Stalled);
+    }
+
+    /// From now on so many bytes a second pass in each connection.
+    pub(crate) fn slow_down(&self, bytes_per_second: u32) {
+        self.weather.send_replace(Weather::Slow(bytes_per_second));
     }
 
     /// From now on every connection is reset.
@@ -129,9 +137,14 @@ async fn pass(
     loop {
         let bytes = from.read(&mut buffer).await?;
         // Its sender is the proxy's, which ends this too.
-        let _ = weather.wait_for(|weather| *weather == Weather::Fair).await;
+        let passes = |weather: &Weather| matches!(weather, Weather::Fair | Weather::Slow(_));
+        let _ = weather.wait_for(passes).await;
         if bytes == 0 {
             return Ok(());
+        }
+        let now = *weather.borrow();
+        if let Weather::Slow(bytes_per_second) = now {
+            tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / f64::from(bytes_per_second))).await;
         }
         to.write_all(&buffer[..bytes]).await?;
     }
