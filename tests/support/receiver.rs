@@ -130,8 +130,10 @@ impl Receiver {
 
     /// Waits until `n` different webhook-ids have come; returns all that came.
     pub(crate) async fn wait_for_distinct(&self, n: usize) -> Vec<Arc<Received>> {
-        let state = Arc::clone(&self.state);
-        self.wait_until(&format!("{n} different webhook-ids"), move |_| lock(&state.seen).len() >= n).await
+        let is_first = |request: &&Arc<Received>| request.times_seen == 1;
+        let are_enough =
+            |requests: &[Arc<Received>]| requests.len() >= n && requests.iter().filter(is_first).count() >= n;
+        self.wait_until(&format!("{n} different webhook-ids"), are_enough).await
     }
 
     /// Waits until a request about this external id has come; returns all that came.
