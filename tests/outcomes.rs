@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::fixtures::{backfill_charges, upsert_charge};
 use crate::support::reply::Gate;
 use crate::support::sink::{Manner, Sink};
-use crate::support::{PATIENCE, Received, Receiver, Reply, Site};
+use crate::support::{Received, Receiver, Reply, Site};
 
 /// So long a well-behaved endpoint asks to be left alone here.
 const ASKED: Duration = Duration::from_secs(2);
@@ -112,6 +112,8 @@ async fn an_endpoint_that_is_down_is_probed_and_its_backlog_goes_out_in_order() 
 async fn rows_that_are_rejected_in_their_thousands_hold_up_no_others_after_a_restart_either() {
     // More of them than the half of a window, up to which a lane would read them back.
     const REJECTED: usize = 5_500;
+    // A debug build on a busy machine has a lot to do here.
+    const LIMIT: Duration = Duration::from_secs(120);
     // None of them is tried again while this test runs.
     let site =
         Site::with("rejected_rows", |config| config.set("delivery.retry_cap", "5m").set("delivery.retry_base", "5m"))
@@ -120,15 +122,15 @@ async fn rows_that_are_rejected_in_their_thousands_hold_up_no_others_after_a_res
     site.subscribe("stripe_charge_v1", &sink.url()).await;
     let daemon = site.serve().await;
     backfill_charges(site.database.client(), 1..=2 * i64::try_from(REJECTED).expect("a count")).await;
-    sink.wait_for_accepted(REJECTED, PATIENCE).await;
+    sink.wait_for_accepted(REJECTED, LIMIT).await;
     let owed = format!("SELECT count(*) = {REJECTED} FROM notifications.outbox WHERE attempts = 1");
     site.database.wait_until("what is rejected is owed", &owed).await;
     upsert_charge(site.database.client(), "ch_99991", 1, 1).await;
-    sink.wait_for_accepted(REJECTED + 1, PATIENCE).await;
+    sink.wait_for_accepted(REJECTED + 1, LIMIT).await;
     daemon.terminate().await;
     upsert_charge(site.database.client(), "ch_99993", 1, 1).await;
     let _daemon = site.serve().await;
-    sink.wait_for_accepted(REJECTED + 2, PATIENCE).await;
+    sink.wait_for_accepted(REJECTED + 2, LIMIT).await;
     assert_eq!(sink.requests(), 2 * REJECTED + 2, "nothing is tried before it is due");
 }
 
