@@ -34,7 +34,7 @@ pub(crate) use site::Site;
 pub(crate) use webhookdb::{Output, Webhookdb};
 
 /// How long a condition may take to come true before a test fails: far more than it takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a condition that cannot announce itself is looked at.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
