@@ -29,7 +29,7 @@ fn ids(requests: &[Arc<Received>]) -> Vec<String> {
 }
 
 /// How long the server may take over values of such a size on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(300);
 
 async fn wait_until(daemon: &Daemon, what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + LONG;
