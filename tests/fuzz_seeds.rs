@@ -112,6 +112,9 @@ fn put_values(relation: &Relation, row: &Tuple, values: &mut Vec<u8>) {
 }
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     std::fs::create_dir_all(&directory).expect("the directory of the seeds");
     std::fs::write(directory.join(name), bytes).expect("the seed is written");

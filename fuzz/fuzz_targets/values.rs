@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use webhookdb_notifications::decode::{Casts, Column, Datum, OldKind, Relation, ReplicaIdentity, Shape, Types, Written};
+use webhookdb_notifications::decode::{
+    Casts, Column, Datum, OldKind, Relation, ReplicaIdentity, Shape, Types, Written,
+};
 use webhookdb_notifications_fuzz::{Catalog, is_json, written};
 
 /// The first OID that differs between servers.
