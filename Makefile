@@ -4,11 +4,15 @@
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-matrix torture bounds bloat isolation lint fmt clean ci postgres test-tools compiler
+.PHONY: help build demo test test-matrix torture bounds bloat isolation fuzz fuzz-seeds lint fmt clean ci postgres test-tools compiler
 
 # The supported major versions of Postgres, and the suites that `make test-matrix` runs on each: none named is all.
 MAJORS ?= 14 15 16 17 18
 SUITES ?=
+
+# What is fuzzed, and for how long each.
+FUZZ_TARGETS ?= pgoutput values
+SECONDS ?= 60
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 30
@@ -46,9 +50,26 @@ torture: compiler ## Random load under faults for MINUTES=5, by the schedule of 
 	TORTURE_MINUTES="$(MINUTES)" TORTURE_SEED="$(SEED)" \
 	$(CARGO) test --release --locked --test tests torture::for_minutes -- --exact --ignored --nocapture
 
+# The decoders are safe Rust, in which AddressSanitizer finds nothing; without it the stable toolchain does. An input that takes
+# longer than the timeout is a finding too.
+fuzz: compiler ## Searches for input that the decoders take badly, SECONDS=60 for each of FUZZ_TARGETS; takes cargo-fuzz and a C++ compiler
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || \
+	    { echo "error: cargo-fuzz is not installed: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@for target in $(FUZZ_TARGETS); do \
+	    corpus="$(CURDIR)/target/fuzz/corpus/$$target" && mkdir -p "$$corpus" && \
+	    $(CARGO) fuzz run --sanitizer none --target-dir "$(CURDIR)/target/fuzz" $$target "$$corpus" fuzz/seeds/$$target \
+	        -- -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+fuzz-seeds: compiler ## Records what the fuzz targets begin with anew, from a real server
+	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
+	$(CARGO) test --locked --test tests fuzz_seeds::record -- --exact --ignored
+
 lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-deny and shellcheck
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed: deny.toml was not checked" >&2; fi
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* scripts/fetch-* .ci/run; \
@@ -56,6 +77,7 @@ lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-
 
 fmt: ## Formats the code
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 clean: ## Removes everything that was built or installed under target/
 	$(CARGO) clean

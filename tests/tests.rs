@@ -12,6 +12,7 @@ mod delivery;
 mod demo;
 mod exact_start;
 mod faults;
+mod fuzz_seeds;
 mod harness;
 mod identities;
 mod idle_cost;

@@ -24,7 +24,8 @@ impl Written {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// Appends a value. Whatever the text is, what is appended is one JSON value.
+/// Appends a value. Whatever the text is, what is appended is one JSON value; json and jsonb are, since the server has
+/// checked them.
 pub(super) fn write_value(kind: &Kind, text: &[u8], casts: &mut Casts, out: &mut Vec<u8>) -> Written {
     let start = out.len();
     write_as(kind, text, casts, out).unwrap_or_else(|Unreadable| {
