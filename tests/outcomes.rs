@@ -38,6 +38,9 @@ async fn asks_for_time(name: &str, status: u16, wait: impl Fn() -> String + Send
     let _daemon = site.serve().await;
     upsert_charge(site.database.client(), "ch_1", 1, 1).await;
     receiver.wait_for(1).await;
+    // Before it has heard the answer, it may send another row.
+    let heard = "SELECT count(*) = 1 FROM notifications.outbox WHERE attempts = 1";
+    site.database.wait_until("the answer is heard", heard).await;
     upsert_charge(site.database.client(), "ch_2", 1, 1).await;
     let requests = receiver.wait_for_distinct(2).await;
     let requests = if requests.len() < 3 { receiver.wait_for(3).await } else { requests };
