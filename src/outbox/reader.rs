@@ -1,15 +1,17 @@
 //! What the outbox holds, paged back in order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use tokio_postgres::Row;
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::OutboxError;
-use crate::model::{Event, Lsn, Position, RowKeys};
+use crate::model::{Event, Lsn, Position, Replay, RowKeys};
 use crate::postgres::Link;
 
 /// A row that is owed.
@@ -36,10 +38,8 @@ pub struct OutboxRow {
 pub struct Resumed {
     /// How many rows are owed.
     pub owed: usize,
-    /// Up to here the log may bring again what the outbox holds.
-    pub replay_until: Option<Position>,
-    /// Of that, what is delivered or given up.
-    pub resolved: HashSet<String>,
+    /// What the log may bring again.
+    pub replay: Replay,
 }
 
 /// Reads the outbox of every lane.
@@ -64,8 +64,18 @@ impl OutboxReader {
         let statement = include_str!("../../sql/outbox/resume.sql");
         let from_lsn = PgLsn::from(from.commit_lsn.get());
         let from_index = i64::try_from(from.index).unwrap_or(i64::MAX);
-        let rows = client.query(statement, &[&source_name, &from_lsn, &from_index]).await?;
-        rows.iter().map(|row| Ok((row.try_get("subscription")?, resumed(row)?))).collect()
+        let parameters: [&(dyn ToSql + Sync); 3] = [&source_name, &from_lsn, &from_index];
+        // One by one: what is resolved may be many.
+        let mut rows = pin!(client.query_raw(statement, parameters).await?);
+        let mut found: HashMap<i64, Resumed> = HashMap::new();
+        while let Some(row) = rows.try_next().await? {
+            let resumed = found.entry(row.try_get("subscription")?).or_default();
+            match row.try_get("resolved")? {
+                Some(event_id) => resumed.replay.add_resolved(event_id),
+                None => summarize(&row, resumed)?,
+            }
+        }
+        Ok(found)
     }
 
     /// The next rows that a subscription is owed of a source beyond `after`, at most `limit`, with bodies of at most `bytes` in sum.
@@ -110,13 +120,11 @@ impl OutboxReader {
 /// What is read of a large body at once.
 const PIECE: i32 = 4 << 20;
 
-fn resumed(row: &Row) -> Result<Resumed, OutboxError> {
+fn summarize(row: &Row, resumed: &mut Resumed) -> Result<(), OutboxError> {
     let replay_until: Option<PgLsn> = row.try_get("replay_until")?;
-    Ok(Resumed {
-        owed: usize::try_from(row.try_get::<_, i64>("owed")?).unwrap_or_default(),
-        replay_until: replay_until.map(|lsn| Position::new(Lsn::new(lsn.into()), u64::MAX)),
-        resolved: row.try_get::<_, Vec<String>>("resolved")?.into_iter().collect(),
-    })
+    resumed.owed = usize::try_from(row.try_get::<_, i64>("owed")?).unwrap_or_default();
+    resumed.replay.cover(replay_until.map(|lsn| Position::new(Lsn::new(lsn.into()), u64::MAX)));
+    Ok(())
 }
 
 fn outbox_row(row: &Row) -> Result<OutboxRow, OutboxError> {

@@ -251,9 +251,7 @@ impl Lanes {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, commanded) = mpsc::channel(1);
         let lane = match resumed {
-            Some(Resumed { owed, replay_until, resolved }) => {
-                Lane::resumed(self.context.limits, owed, replay_until, resolved)
-            }
+            Some(Resumed { owed, replay }) => Lane::resumed(self.context.limits, owed, replay),
             None => Lane::new(self.context.limits),
         };
         let task = Box::new(LaneTask::new(self.context.clone(), subscription.clone(), lane));

@@ -142,6 +142,17 @@ impl Receiver {
         self.wait_until(&format!("one about {external_id}"), |requests| requests.iter().any(is_it)).await
     }
 
+    /// Waits until as many requests as these external ids have come, and asserts that they are about these, in whatever order:
+    /// none is kept between different rows.
+    pub(crate) async fn expect_ids(&self, expected: &[&str]) {
+        let requests = self.wait_for(expected.len()).await;
+        let mut ids: Vec<_> = requests.iter().map(|request| request.external_id()).collect();
+        let mut expected = expected.to_vec();
+        ids.sort();
+        expected.sort_unstable();
+        assert_eq!(ids, expected);
+    }
+
     /// Waits until the condition holds for everything that came; returns that, each with a good signature.
     pub(crate) async fn wait_until(
         &self,

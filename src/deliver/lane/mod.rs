@@ -23,7 +23,7 @@ mod outbox;
 mod parked;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 pub use self::io::{Ack, Arrival, BodyRequest, Finished, Limits, PageRequest, Setback, Start, StoredRow, Write};
@@ -34,7 +34,7 @@ use self::outbox::Tail;
 use self::parked::Parked;
 use super::breaker::Breaker;
 use super::order::Order;
-use crate::model::Position;
+use crate::model::Replay;
 
 /// See the module.
 #[derive(Debug)]
@@ -68,10 +68,8 @@ pub struct Lane<T> {
     outcomes_unconfirmed: usize,
     /// Rows that the outbox owes, in the window or not. Outcomes may be counted before the row that they are of.
     stored: i64,
-    /// Up to here the outbox may already hold what arrives, since the log is read again from the checkpoint.
-    replay_until: Option<Position>,
-    /// Of what may arrive again: what the outbox says is resolved.
-    resolved: HashSet<String>,
+    /// What may arrive although the outbox holds it, since the log is read again from the checkpoint.
+    replay: Replay,
     writes: Vec<Write<T>>,
     draining: bool,
     /// Nothing is to be sent: the subscription is paused or deactivated.
@@ -107,20 +105,18 @@ impl<T> Lane<T> {
             window_unconfirmed: 0,
             outcomes_unconfirmed: 0,
             stored: 0,
-            replay_until: None,
-            resolved: HashSet::new(),
+            replay: Replay::default(),
             writes: Vec::new(),
             draining: false,
             held: false,
         }
     }
 
-    /// A lane that finds its outbox in use, with so many rows `owed`. Changes up to `replay_until` may arrive although the outbox
-    /// holds them; `resolved` are those of them that the outbox says are delivered or given up.
+    /// A lane that finds its outbox in use, with so many rows `owed`; what `replay` covers may arrive although the outbox holds it.
     #[must_use]
-    pub fn resumed(limits: Limits, owed: usize, replay_until: Option<Position>, resolved: HashSet<String>) -> Self {
+    pub fn resumed(limits: Limits, owed: usize, replay: Replay) -> Self {
         let stored = i64::try_from(owed).unwrap_or(i64::MAX);
-        Self { tail: Some(Tail::default()), stored, replay_until, resolved, ..Self::new(limits) }
+        Self { tail: Some(Tail::default()), stored, replay, ..Self::new(limits) }
     }
 
     /// Whether something may arrive now.
@@ -142,6 +138,7 @@ impl<T> Lane<T> {
         if self.tail.is_none() && self.is_known(&event) {
             return Some(ticket);
         }
+        self.replay.reached(&event);
         if self.held || !self.breaker.is_closed() {
             self.tail.get_or_insert_default();
         }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::deliver::{BreakerPolicy, RetryPolicy};
-use crate::model::{AttemptRecord, Body, Event, Lsn, RowKeys};
+use crate::model::{AttemptRecord, Body, Event, Lsn, Position, RowKeys};
 
 const LIMITS: Limits = Limits {
     concurrency: 4,
@@ -280,10 +280,11 @@ impl World {
         self.recorded.extend(settled);
         let from = Position::new(Lsn::new(persisted), 0);
         let replayed = || self.outbox.values().filter(|(event, ..)| event.position >= from);
-        let replay = replayed().map(|(event, ..)| event.position).max();
+        let mut replay = Replay::default();
+        replay.cover(replayed().map(|(event, ..)| event.position).max());
         let resolved = replayed().filter(|(_, state, ..)| *state != State::Owed);
-        let resolved = resolved.map(|(event, ..)| event.id.clone()).collect();
-        self.lane = Lane::resumed(LIMITS, self.owed(), replay, resolved);
+        resolved.for_each(|(event, ..)| replay.add_resolved(&event.id));
+        self.lane = Lane::resumed(LIMITS, self.owed(), replay);
     }
 
     fn owed(&self) -> usize {

@@ -75,16 +75,13 @@ impl<T> Lane<T> {
     }
 
     /// Whether the outbox held this change before the log was read again.
-    pub(super) fn is_known(&mut self, event: &Event) -> bool {
-        if self.replay_until.is_none_or(|until| event.position > until) {
-            return false;
-        }
-        self.ids.contains_key(&event.id) || self.resolved.contains(&event.id)
+    pub(super) fn is_known(&self, event: &Event) -> bool {
+        self.replay.covers(event) && (self.ids.contains_key(&event.id) || self.replay.is_resolved(event))
     }
 
     pub(super) fn note_resolved(&mut self, event: &Event) {
-        if self.replay_until.is_some_and(|until| event.position <= until) {
-            self.resolved.insert(event.id.clone());
+        if self.replay.covers(event) {
+            self.replay.add_resolved(&event.id);
         }
     }
 
