@@ -1,6 +1,7 @@
 //! Drives one lane: attempts, writes to the outbox, pages of it.
 
-use std::collections::HashMap;
+mod writing;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use self::writing::Written;
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
 use super::in_flight::{Permit, Share};
@@ -18,9 +20,9 @@ use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Paging, Task, read_body, read_page};
 use super::storm::Storm;
 use crate::checkpoint::Ticket;
-use crate::deliver::{Ack, Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start, Write};
+use crate::deliver::{Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start};
 use crate::model::{Body, Event, Subscription};
-use crate::outbox::{Operation, Stored, WriterClosed};
+use crate::outbox::WriterClosed;
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
 const CHANGES_WITHIN: Duration = Duration::from_secs(2);
@@ -81,15 +83,6 @@ pub(super) struct LaneTask {
     storm: Storm,
     pressure: watch::Receiver<u64>,
     meters: LaneMeters,
-}
-
-/// A submitted batch and what the writer made of it.
-struct Written {
-    stored: Arc<[Stored]>,
-    /// The stores of the batch: which tickets they settle, and whether the window holds them.
-    stores: Vec<(String, Option<Ticket>, bool)>,
-    /// How many of its operations were outcomes.
-    outcomes: usize,
 }
 
 impl LaneTask {
@@ -344,42 +337,6 @@ impl LaneTask {
         }
     }
 
-    /// Submits what the lane wants written.
-    fn write(&mut self) {
-        let writes = self.lane.take_writes();
-        if writes.is_empty() {
-            return;
-        }
-        let subscription = self.endpoint.subscription.id;
-        let mut stores = Vec::new();
-        let operations: Vec<Operation> =
-            writes.into_iter().map(|write| operation(subscription, write, &mut stores)).collect();
-        let outcomes = operations.len() - stores.len();
-        let writer = self.context.writer.clone();
-        let write = async move { writer.write(operations).await.map(|stored| Written { stored, stores, outcomes }) };
-        self.writing = Some(Box::pin(write));
-    }
-
-    /// False where the outbox is no longer ours: the lane must end without settling anything.
-    fn written(&mut self, written: Result<Written, WriterClosed>) -> bool {
-        let Ok(Written { stored, stores, outcomes }) = written else { return false };
-        let subscription = self.endpoint.subscription.id;
-        let own = stored.iter().filter(|row| row.subscription == subscription);
-        let seqs: HashMap<&str, i64> = own.map(|row| (row.event_id.as_str(), row.seq)).collect();
-        let ack = |(event_id, _, in_window): &(String, Option<Ticket>, bool)| Ack {
-            seq: seqs.get(event_id.as_str()).copied(),
-            event_id: event_id.clone(),
-            in_window: *in_window,
-        };
-        let acks: Vec<Ack> = stores.iter().map(ack).collect();
-        self.lane.confirm(&acks, outcomes);
-        self.context.progress.settle(stores.into_iter().filter_map(|(_, ticket, _)| ticket));
-        if let Some(reason) = self.limit.deactivates(&self.lane) {
-            self.deactivate(reason);
-        }
-        true
-    }
-
     async fn end(mut self: Box<Self>, command: Option<Command>, inbox: mpsc::Receiver<Arrival<Ticket>>) {
         match command {
             Some(Command::Drain { deadline }) => self.drain(deadline, inbox).await,
@@ -462,21 +419,5 @@ fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, permit: Permit, s
 async fn sleep_until(wake: Option<Instant>) {
     if let Some(wake) = wake {
         tokio::time::sleep_until(wake.into()).await;
-    }
-}
-
-fn operation(subscription: i64, write: Write<Ticket>, stores: &mut Vec<(String, Option<Ticket>, bool)>) -> Operation {
-    match write {
-        Write::Store { event, body, ticket, in_window } => {
-            stores.push((event.id.clone(), ticket, in_window));
-            Operation::Store { subscription, event, body }
-        }
-        Write::Reschedule { event, wait, age, record } => {
-            Operation::Reschedule { subscription, event_id: event.id.clone(), wait, age, record }
-        }
-        Write::Delivered { event } => Operation::Delivered { subscription, event_id: event.id.clone() },
-        Write::Failed { event, age, record } => {
-            Operation::Failed { subscription, event_id: event.id.clone(), age, record }
-        }
     }
 }

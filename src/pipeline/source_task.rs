@@ -1,6 +1,7 @@
 //! One source, for as long as the daemon runs: connect, take over or go on, stream, and again.
 
 mod halt;
+mod take_over;
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -11,6 +12,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::take_over::Server;
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::in_flight::InFlight;
@@ -24,7 +26,6 @@ use super::stale_holder::StaleHolder;
 use super::upkeep::Upkeep;
 use crate::admin::metrics::RECONNECTS_TOTAL;
 use crate::admin::{Readiness, SourceState};
-use crate::checkpoint::{ResumePoint, SourceRecord};
 use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
 use crate::deliver::Poster;
 use crate::model::Lsn;
@@ -33,7 +34,7 @@ use crate::setup::Discord;
 use crate::source::publication::publication_state;
 use crate::source::{
     APPLICATION_NAME, Feedback, ReplicationConnection, ReplicationStream, Sentinel, ServerFacts, SlotState,
-    SourceError, SystemIdentity, TimelineHistory, TimelineWatch, check_not_synchronous, known_bug, standby,
+    SourceError, TimelineHistory, TimelineWatch, check_not_synchronous, known_bug, standby,
 };
 
 /// Waits between two tries to connect: from the first, doubled up to the second.
@@ -94,13 +95,6 @@ struct Connected {
 struct Standby {
     timeline: TimelineWatch,
     primary: Link,
-}
-
-/// The server as it is found.
-struct Server<'a> {
-    identity: &'a SystemIdentity,
-    history: &'a TimelineHistory,
-    is_standby: bool,
 }
 
 pub(super) struct SourceTask {
@@ -212,14 +206,6 @@ impl SourceTask {
         Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn, standby })
     }
 
-    /// The slot is ours: only now does its confirmed position, which this returns, stand still.
-    async fn take_slot(&mut self, client: &tokio_postgres::Client, server: &Server<'_>) -> Result<Lsn, PipelineError> {
-        let slot = SlotState::read(client, self.context.settings.slot()).await?;
-        let confirmed_flush_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
-        self.take_over(server, confirmed_flush_lsn).await?;
-        Ok(confirmed_flush_lsn)
-    }
-
     /// Stands by while another daemon reads from the slot.
     async fn wait_for_slot(&mut self, client: &tokio_postgres::Client) -> Result<(), PipelineError> {
         let mut stale = StaleHolder::default();
@@ -239,24 +225,6 @@ impl SourceTask {
         }
     }
 
-    /// A slot that is missing although there is a checkpoint was dropped, or this is another server.
-    async fn explain(&self, error: PipelineError) -> PipelineError {
-        if !matches!(error, PipelineError::Source(SourceError::SlotMissing { .. })) {
-            return error;
-        }
-        let settings = &self.context.settings;
-        let discord = async {
-            let catalog = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-            let recorded = SourceRecord::read(&catalog, settings.name()).await?.system_identifier;
-            let found = ReplicationConnection::connect(settings.url()).await?.identify_system().await?;
-            Ok::<Discord, PipelineError>(match found.system_identifier {
-                same if same == recorded => Discord::SlotGone(settings.slot().to_owned()),
-                found => Discord::OtherServer { recorded, found },
-            })
-        };
-        discord.await.map_or(error, Into::into)
-    }
-
     /// The publication's OID, as far as it can be told now: one that was made again is a gap.
     async fn check_publication(&self, client: &tokio_postgres::Client) -> Result<(), PipelineError> {
         let settings = &self.context.settings;
@@ -271,64 +239,6 @@ impl SourceTask {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Goes on with the session where nobody else had the source in the meantime, else begins another.
-    async fn take_over(&mut self, server: &Server<'_>, confirmed_flush_lsn: Lsn) -> Result<(), PipelineError> {
-        let identity = server.identity;
-        if let Some(session) = &self.session {
-            server.check_replayed(session.progress.read_point().flush_lsn)?;
-            let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-            let record = SourceRecord::read(&client, self.context.name()).await?;
-            self.from_record = !session.fits(&record, identity, confirmed_flush_lsn);
-            if !self.from_record {
-                return Ok(());
-            }
-            info!(source = self.context.name(), "what is in memory does not fit: begins anew from the record");
-        }
-        self.from_record = true;
-        self.session = None;
-        self.backlog = Backlog::default();
-        let client = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
-        let record = SourceRecord::take(&client, self.context.name()).await?;
-        let point = self.resume_point(&record, server, confirmed_flush_lsn)?;
-        self.session = Some(Session::begin(&self.context, &record, identity.timeline, point).await?);
-        Ok(())
-    }
-
-    fn resume_point(
-        &self,
-        record: &SourceRecord,
-        server: &Server<'_>,
-        confirmed_flush_lsn: Lsn,
-    ) -> Result<ResumePoint, PipelineError> {
-        let Server { identity, history, .. } = *server;
-        let (recorded, found) = (record.system_identifier, identity.system_identifier);
-        if recorded != found {
-            return Err(Discord::OtherServer { recorded, found }.into());
-        }
-        for (what, configured, recorded) in [
-            ("slot", self.context.settings.slot(), &record.slot),
-            ("publication", self.context.settings.publication(), &record.publication),
-        ] {
-            if configured != recorded {
-                let (configured, recorded) = (configured.to_owned(), recorded.clone());
-                return Err(Discord::OtherName { what, configured, recorded }.into());
-            }
-        }
-        let point = if record.timeline == identity.timeline {
-            record.point.clone()
-        } else {
-            let foreign = PipelineError::ForeignTimeline { recorded: record.timeline, found: identity.timeline };
-            let switch = history.switch_point_of(record.timeline).ok_or(foreign)?;
-            info!(source = self.context.name(), timeline = identity.timeline, %switch, "the server is on a new timeline");
-            record.point.clone().lowered_to(switch)
-        };
-        // Against the lowered point: a slot beyond the switch would pass over what the new timeline wrote below it.
-        server.check_replayed(point.flush_lsn)?;
-        check_slot(confirmed_flush_lsn, point.flush_lsn)?;
-        check_server(identity, point.flush_lsn)?;
-        Ok(point)
     }
 
     /// Streams until the connection is lost (an error), or the daemon stops (drained then).
@@ -474,30 +384,6 @@ async fn stay_asynchronous(sentinel: &Sentinel) -> PipelineError {
             return error.into();
         }
     }
-}
-
-impl Server<'_> {
-    /// A standby that was restarted replays again what it had before, and is soon there.
-    fn check_replayed(&self, needed: Lsn) -> Result<(), SourceError> {
-        if self.is_standby && self.identity.flush_lsn < needed {
-            return Err(SourceError::StandbyBehind { needed });
-        }
-        Ok(())
-    }
-}
-
-fn check_slot(confirmed_flush_lsn: Lsn, persisted: Lsn) -> Result<(), PipelineError> {
-    if confirmed_flush_lsn > persisted {
-        return Err(Discord::SlotAhead { slot: confirmed_flush_lsn, checkpoint: persisted }.into());
-    }
-    Ok(())
-}
-
-fn check_server(identity: &SystemIdentity, checkpoint: Lsn) -> Result<(), PipelineError> {
-    if identity.flush_lsn < checkpoint {
-        return Err(PipelineError::ServerBehind { server: identity.flush_lsn, checkpoint });
-    }
-    Ok(())
 }
 
 const fn is_held_elsewhere(error: &PipelineError) -> bool {
