@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::fixtures::{CHARGES, backfill_charges, upsert_charge};
 use crate::support::sink::{Manner, SINK_SECRET, Sink};
-use crate::support::{Daemon, PATIENCE, POLL, Site};
+use crate::support::{Daemon, PATIENCE, POLL, Receiver, Site};
 
 const MIB: usize = 1 << 20;
 
@@ -129,6 +129,33 @@ async fn many_subscriptions_with_hanging_endpoints() {
     // A debug build's tasks are larger: with as many requests in flight as there may be, it sits on the bound.
     if at_full_size() {
         assert_within(&daemon, &format!("{what}, and back"), bound(4096, 4096));
+    }
+}
+
+/// What is kept for later is bounded over all hosts: here 4, half of `max_in_flight`.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_to_many_hosts() {
+    let site = Site::with("bounds_idle", |config| {
+        config.set("delivery.max_in_flight", 8).set("delivery.concurrency", 1).set("delivery.timeout", "30s")
+    })
+    .await;
+    let receivers = futures_util::future::join_all((0..40).map(|_| Receiver::start())).await;
+    for receiver in &receivers {
+        site.subscribe(CHARGES.name, &receiver.url("/")).await;
+    }
+    let daemon = site.serve().await;
+    let others = daemon.sockets();
+    for charge in ["ch_1", "ch_2"] {
+        upsert_charge(site.database.client(), charge, 1, 1).await;
+        for receiver in &receivers {
+            receiver.wait_for_id(charge).await;
+        }
+    }
+    // As many more as there may be in flight were begun when none was idle; and those to Postgres come and go too.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while daemon.sockets() > others + 4 + 8 + 8 {
+        assert!(Instant::now() < deadline, "{} sockets, {others} before", daemon.sockets());
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue, InvalidHeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Signer;
+use super::connections::{Connections, CountingConnector};
 use super::guard::{GuardError, GuardedConnector, NetworkGuard};
 use super::tls;
 use crate::config::DeliverySettings;
@@ -158,7 +159,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Makes attempts; connections are kept and used again.
 #[derive(Clone, Debug)]
 pub struct Poster {
-    client: Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<CountingConnector<GuardedConnector>>, Full<Bytes>>,
+    connections: Connections,
     timeout: Duration,
 }
 
@@ -168,17 +170,19 @@ impl Poster {
     /// # Errors
     /// Where the roots cannot be read.
     pub fn new(settings: &DeliverySettings) -> Result<Self, PosterError> {
+        let connections = Connections::new(settings.max_in_flight());
+        let guarded = GuardedConnector::new(NetworkGuard::new(settings), settings.timeout());
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client_config(settings.ca_file())?)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(GuardedConnector::new(NetworkGuard::new(settings), settings.timeout()));
+            .wrap_connector(connections.counting(guarded));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
-        Ok(Self { client, timeout: settings.timeout() })
+        Ok(Self { client, connections, timeout: settings.timeout() })
     }
 
     /// Makes one attempt, signed now; the timeout spans the whole exchange.
@@ -186,7 +190,12 @@ impl Poster {
     /// # Errors
     /// Where the endpoint did not answer 2xx, with the reason.
     pub async fn post(&self, attempt: &Attempt<'_>, signer: &Signer) -> Result<StatusCode, Failure> {
-        let request = request(attempt, signer).map_err(|error| failure(FailureKind::Refused, error.to_string()))?;
+        let mut request = request(attempt, signer).map_err(|error| failure(FailureKind::Refused, error.to_string()))?;
+        let _exchange = self.connections.exchange();
+        if self.connections.are_enough() {
+            // HTTP/2, which knows no such header, has one connection for each host.
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(failure(FailureKind::Timeout, format!("no answer within {:?}", self.timeout))),

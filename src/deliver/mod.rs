@@ -2,6 +2,7 @@
 
 mod attempt;
 mod breaker;
+mod connections;
 pub mod guard;
 mod lane;
 mod order;

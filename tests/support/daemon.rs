@@ -154,6 +154,13 @@ impl Daemon {
         self.memory("VmRSS")
     }
 
+    /// How many sockets it has open.
+    pub(crate) fn sockets(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the daemon is running");
+        let targets = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
     fn memory(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon is running");
         let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");

@@ -1,6 +1,8 @@
 //! The daemon's processes: started, killed, stopped, watched.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,18 +24,20 @@ pub(super) struct Process {
     world: Arc<World>,
     child: Child,
     name: String,
+    log: PathBuf,
 }
 
 impl Process {
     /// Starts one and does not wait for anything.
     pub(super) fn start(world: &Arc<World>) -> Self {
         let number = (1..).find(|number| !log_file(world, *number).exists()).expect("a number");
-        let log = File::create(log_file(world, number)).expect("a log file");
-        let child = world.site.webhookdb.command(&["serve"]).stderr(log).spawn().expect("the binary starts");
+        let log = log_file(world, number);
+        let file = File::create(&log).expect("a log file");
+        let child = world.site.webhookdb.command(&["serve"]).stderr(file).spawn().expect("the binary starts");
         if let Some(pid) = child.id() {
             tokio::spawn(watch_memory(Arc::clone(world), pid));
         }
-        Self { world: Arc::clone(world), child, name: format!("daemon-{number}") }
+        Self { world: Arc::clone(world), child, name: format!("daemon-{number}"), log }
     }
 
     /// A signal, if it still runs.
@@ -62,6 +66,10 @@ impl Process {
         self.world.notes().deaths.push((began, Instant::now()));
     }
 
+    fn has_said_nothing(&self) -> bool {
+        std::fs::metadata(&self.log).is_ok_and(|log| log.len() == 0)
+    }
+
     /// SIGTERM; it must end in time, and well, unless it could not record what it did.
     pub(super) async fn terminate(mut self, can_record: bool) {
         let began = Instant::now();
@@ -69,6 +77,8 @@ impl Process {
         let status = tokio::time::timeout(GRACE + STOP_WITHIN, self.child.wait()).await;
         match status.map(|status| status.expect("the process ends")) {
             Ok(status) if ExitStatus::success(&status) => {}
+            // It had not begun: not even the first line of its log was written when the signal came.
+            Ok(status) if status.signal() == Some(Signal::SIGTERM as i32) && self.has_said_nothing() => {}
             Ok(status) if can_record => self.world.wrong(format!("{} stopped with {status}", self.name)),
             Ok(_) => {}
             Err(_) => {
@@ -83,7 +93,7 @@ impl Process {
     }
 }
 
-fn log_file(world: &World, number: u32) -> std::path::PathBuf {
+fn log_file(world: &World, number: u32) -> PathBuf {
     world.directory.join(format!("daemon-{number}.log"))
 }
 
