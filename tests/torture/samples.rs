@@ -84,6 +84,7 @@ pub(super) async fn take(world: Arc<World>, stop: CancellationToken) -> Samples 
     let mut samples = Samples::default();
     let (mut source, mut catalog) = (world.source_session().await, world.catalog_session().await);
     while !stop.is_cancelled() {
+        let began = Instant::now();
         match tokio::time::timeout(PATIENT_FOR, look(&world, &source, &catalog)).await {
             Ok(Ok(Some((sample, stored)))) => samples.add(sample, &stored),
             Ok(Ok(None)) => {}
@@ -98,7 +99,8 @@ pub(super) async fn take(world: Arc<World>, stop: CancellationToken) -> Samples 
                 }
             }
         }
-        tokio::time::sleep(LOOK).await;
+        // A long outbox takes long to look at, and the server is not here for that.
+        tokio::time::sleep(LOOK.max(began.elapsed() * 4)).await;
     }
     samples
 }
