@@ -44,3 +44,38 @@ impl Replay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::{Lsn, RowKeys};
+
+    fn event(lsn: u64) -> Event {
+        Event {
+            id: format!("evt_{lsn}"),
+            position: Position::new(Lsn::new(lsn), 0),
+            committed_at: SystemTime::UNIX_EPOCH,
+            relation_oid: 1,
+            keys: RowKeys::Table,
+        }
+    }
+
+    #[test]
+    fn without_a_position_everything_is_new() {
+        assert!(!Replay::default().covers(&event(1)));
+    }
+
+    #[test]
+    fn what_was_resolved_is_known_until_the_log_has_passed_it() {
+        let mut replay = Replay::default();
+        replay.cover(Some(event(20).position));
+        replay.add_resolved("evt_10");
+        assert!(replay.covers(&event(20)) && !replay.covers(&event(21)));
+        replay.reached(&event(20));
+        assert!(replay.is_resolved(&event(10)) && !replay.is_resolved(&event(11)));
+        replay.reached(&event(21));
+        assert!(!replay.is_resolved(&event(10)) && !replay.covers(&event(20)));
+    }
+}
