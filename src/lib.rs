@@ -4,6 +4,8 @@
 
 pub mod model;
 
+pub mod seal;
+
 pub mod config;
 
 pub mod postgres;

@@ -36,7 +36,12 @@ FROM (
     UNION ALL
     SELECT 'subscription', s.id, json_build_object(
         'id', s.id, 'opaque_id', s.opaque_id, 'organization', s.organization, 'integration', s.integration,
-        'url', s.url, 'secret', s.secret, 'state', s.state, 'nonce', s.nonce,
+        'url', s.url, 'secret', s.secret, 'secret_encrypted', s.secret_encrypted,
+        'previous_secrets', (SELECT json_agg(json_build_object(
+                'secret', p.secret, 'secret_encrypted', p.secret_encrypted,
+                'expires_at', (extract(epoch FROM p.expires_at) * 1000000)::bigint) ORDER BY p.id DESC)
+            FROM notifications.previous_secrets p WHERE p.subscription = s.id),
+        'state', s.state, 'nonce', s.nonce,
         'created_at', (extract(epoch FROM s.created_at) * 1000000)::bigint,
         'starts', (SELECT json_object_agg(t.source, t.start_lsn::text)
                    FROM notifications.subscription_starts t WHERE t.subscription = s.id))

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Row};
 use super::CatalogError;
 use crate::model::{Scope, SubscriptionId, SubscriptionState};
 
-/// A subscription, how it fares, and what it is owed; never its secret.
+/// A subscription, how it fares, and what it is owed; never its secrets.
 #[derive(Clone, Debug)]
 pub struct SubscriptionDetails {
     /// Its number in the catalog.
@@ -43,6 +43,10 @@ pub struct SubscriptionDetails {
     pub last_failure: Option<SystemTime>,
     /// The first failure since the last success.
     pub failing_since: Option<SystemTime>,
+    /// Until when notifications are signed by secrets too that were replaced.
+    pub rotating_until: Option<SystemTime>,
+    /// How many these are.
+    pub previous_secrets: i64,
 }
 
 impl SubscriptionDetails {
@@ -121,5 +125,7 @@ fn read(opaque_id: SubscriptionId, row: &Row) -> Result<SubscriptionDetails, Cat
         last_success: row.try_get("last_success_at")?,
         last_failure: row.try_get("last_failure_at")?,
         failing_since: row.try_get("failing_since")?,
+        rotating_until: row.try_get("rotating_until")?,
+        previous_secrets: row.try_get("previous_secrets")?,
     })
 }

@@ -3,6 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use crate::postgres::PostgresError;
+use crate::seal::SealError;
 
 /// Why the catalog could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,15 @@ pub enum CatalogError {
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Secrets are encrypted by keys that the config does not have.
+    #[error("the signing secret of {} can't be read", list_sealed(.subscriptions))]
+    Sealed {
+        /// The ids of the subscriptions, at least one.
+        subscriptions: Vec<String>,
+        /// Why the first of them can't.
+        #[source]
+        source: SealError,
     },
     /// The tables of organizations and integrations were not made by `setup`.
     #[error("organizations and integrations are managed by WebhookDB here; its tables are read, never altered")]
@@ -101,6 +111,7 @@ impl CatalogError {
         let hint = match self {
             Self::Postgres(error) => return error.hint(),
             Self::MissingRight { grant, .. } => return Some(format!("run as the owner, or as a superuser: {grant}")),
+            Self::Sealed { source, .. } => return Some(source.hint()),
             Self::NotSetUp(_) => "run `webhookdb setup`",
             Self::TooNew { .. } => "use the version of webhookdb that ran `setup` last, or a newer one",
             Self::NotOurs => "create organizations and integrations with WebhookDB's own commands",
@@ -126,6 +137,16 @@ impl From<tokio_postgres::Error> for CatalogError {
             _ => Self::Postgres(error.into()),
         }
     }
+}
+
+/// So many are named; of more, how many there are.
+const NAMED_MAX: usize = 5;
+
+fn list_sealed(subscriptions: &[String]) -> String {
+    let named = subscriptions.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = subscriptions.len().saturating_sub(NAMED_MAX);
+    let noun = if subscriptions.len() == 1 { "notification" } else { "notifications" };
+    if more == 0 { format!("{noun} {named}") } else { format!("{noun} {named} and {more} more") }
 }
 
 /// Puts `taken` in the place of an error that says that a unique key is violated.

@@ -36,6 +36,24 @@ pub struct Lease {
     pub caught_up_at: Option<SystemTime>,
     /// Why nothing is read although the source streams.
     pub held_back: Option<String>,
+    /// How many subscriptions it sends nothing to, since it has not the key of their secrets.
+    pub sealed_secrets: i64,
+}
+
+impl Lease {
+    /// What to do about a daemon that can't read secrets which the config's keys open.
+    pub const OTHER_KEYS_HINT: &str = "restart it with this config";
+
+    /// Says that the daemon can't read secrets.
+    #[must_use]
+    pub fn what_it_cannot_read(&self) -> String {
+        let Self { host, pid, sealed_secrets: count, .. } = self;
+        let noun = if *count == 1 { "notification" } else { "notifications" };
+        format!(
+            "the daemon on {host} (pid {pid}) can't read the secrets of {count} {noun}: everything is kept for them, and \
+             nothing is sent"
+        )
+    }
 }
 
 /// Every lease, live or not.
@@ -58,6 +76,7 @@ pub async fn list(client: &Client) -> Result<Vec<Lease>, CatalogError> {
                 revision: row.try_get("revision")?,
                 caught_up_at: row.try_get("caught_up_at")?,
                 held_back: row.try_get("held_back")?,
+                sealed_secrets: row.try_get("sealed_secrets")?,
             })
         })
         .collect()

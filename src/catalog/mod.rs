@@ -19,6 +19,7 @@ mod resolve;
 pub mod retry_requests;
 mod revision;
 pub mod rights;
+pub mod secrets;
 mod snapshot;
 pub mod sources;
 pub mod subscriptions;

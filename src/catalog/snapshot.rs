@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
 use super::rights;
+use super::secrets::Sealed;
 use super::{CatalogError, Misplaced};
-use crate::model::{Lsn, Placement, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
+use crate::model::{Lsn, Placement, PreviousSecret, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
+use crate::seal::{KeyRing, SealError, StoredSecret};
 
 /// Everything that the catalog holds, from one snapshot of its database.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Snapshot {
     pub subscriptions: Vec<Subscription>,
     /// Tables that the config leaves without a source, or with several.
     pub misplaced: Vec<Misplaced>,
+    /// Subscriptions whose secrets the config's keys do not open.
+    pub sealed: Vec<Sealed>,
 }
 
 /// What `setup` recorded about a source.
@@ -152,11 +156,16 @@ impl Snapshot {
 }
 
 /// Reads the whole catalog. `schema` holds organizations and integrations; an integration for which no source is recorded is
-/// where `placement` has its organization.
+/// where `placement` has its organization. `keys` open the secrets.
 ///
 /// # Errors
 /// Where the database fails, the catalog is not set up, or an item is not of the form that this program writes.
-pub async fn load(client: &Client, schema: &str, placement: &Placement) -> Result<Snapshot, CatalogError> {
+pub async fn load(
+    client: &Client,
+    schema: &str,
+    placement: &Placement,
+    keys: &KeyRing,
+) -> Result<Snapshot, CatalogError> {
     let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
     let mut snapshot = Snapshot::default();
     let rows = match client.query(&statement, &[]).await {
@@ -165,7 +174,7 @@ pub async fn load(client: &Client, schema: &str, placement: &Placement) -> Resul
     };
     for row in rows {
         let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        snapshot.take_in(kind, item).map_err(|source| unreadable(kind, source))?;
+        snapshot.take_in(kind, item, keys).map_err(|source| unreadable(kind, source))?;
     }
     snapshot.place(placement);
     Ok(snapshot)
@@ -178,16 +187,25 @@ fn unreadable(kind: &str, source: Unreadable) -> CatalogError {
 }
 
 impl Snapshot {
-    fn take_in(&mut self, kind: &str, item: &str) -> Result<(), Unreadable> {
+    fn take_in(&mut self, kind: &str, item: &str, keys: &KeyRing) -> Result<(), Unreadable> {
         match kind {
             "revision" => self.revision = read::<RevisionItem>(item)?.value,
             "source" => self.sources.push(read::<SourceItem>(item)?.try_into()?),
             "organization" => self.organizations.push(read(item)?),
             "integration" => self.integrations.push(read(item)?),
             "relation" => self.relations.push(read::<RelationItem>(item)?.into()),
-            "subscription" => self.subscriptions.push(read::<SubscriptionItem>(item)?.try_into()?),
+            "subscription" => self.take_subscription(read(item)?, keys)?,
             _ => return Err("an item of unknown kind".into()),
         }
+        Ok(())
+    }
+
+    fn take_subscription(&mut self, item: SubscriptionItem, keys: &KeyRing) -> Result<(), Unreadable> {
+        let (subscription, sealed) = item.open(keys)?;
+        let id = subscription.opaque_id;
+        let counts = subscription.state != SubscriptionState::Deleted;
+        self.sealed.extend(sealed.filter(|_| counts).map(|reason| Sealed { subscription: id, reason }));
+        self.subscriptions.push(subscription);
         Ok(())
     }
 }
@@ -270,32 +288,72 @@ struct SubscriptionItem {
     organization: Option<String>,
     integration: Option<String>,
     url: String,
-    secret: String,
+    #[serde(flatten)]
+    secret: SecretItem,
+    previous_secrets: Option<Vec<PreviousSecretItem>>,
     state: String,
     nonce: String,
     created_at: i64,
     starts: Option<HashMap<String, Option<String>>>,
 }
 
-impl TryFrom<SubscriptionItem> for Subscription {
-    type Error = Unreadable;
+#[derive(Deserialize)]
+struct SecretItem {
+    secret: String,
+    secret_encrypted: bool,
+}
 
-    fn try_from(item: SubscriptionItem) -> Result<Self, Unreadable> {
+#[derive(Deserialize)]
+struct PreviousSecretItem {
+    #[serde(flatten)]
+    secret: SecretItem,
+    expires_at: i64,
+}
+
+impl SecretItem {
+    fn open(self, keys: &KeyRing) -> Result<Secret, SealError> {
+        keys.open(&StoredSecret { text: Secret::new(self.secret), is_encrypted: self.secret_encrypted })
+    }
+}
+
+impl PreviousSecretItem {
+    fn open(self, keys: &KeyRing) -> Result<PreviousSecret, SealError> {
+        Ok(PreviousSecret { secret: self.secret.open(keys)?, expires_at: time_of_micros(self.expires_at) })
+    }
+}
+
+impl SubscriptionItem {
+    /// The subscription, and why one of its secrets can't be read, where that is so.
+    fn open(self, keys: &KeyRing) -> Result<(Subscription, Option<SealError>), Unreadable> {
+        let item = self;
         let scope = Scope::of(item.organization, item.integration)
             .ok_or("a subscription is of one organization or of one integration")?;
         let start =
             |(source, lsn): (String, Option<String>)| Ok((source, lsn.map(|lsn| lsn.parse::<Lsn>()).transpose()?));
-        Ok(Self {
+        let now = SystemTime::now();
+        let previous = item.previous_secrets.unwrap_or_default().into_iter().filter_map(|previous| {
+            let is_over = time_of_micros(previous.expires_at) <= now;
+            // Nobody needs it any more, so nobody has to have its key.
+            Some(previous.open(keys)).filter(|opened| opened.is_ok() || !is_over)
+        });
+        let opened = item.secret.open(keys).and_then(|secret| Ok((secret, previous.collect::<Result<_, _>>()?)));
+        let (secret, previous_secrets, sealed) = match opened {
+            Ok((secret, previous)) => (Some(secret), previous, None),
+            Err(reason) => (None, Vec::new(), Some(reason)),
+        };
+        let subscription = Subscription {
             id: item.id,
             opaque_id: item.opaque_id.parse::<SubscriptionId>()?,
             scope,
             url: item.url,
-            secret: Secret::new(item.secret),
+            secret,
+            previous_secrets,
             state: SubscriptionState::from_name(&item.state).ok_or("unknown state")?,
             nonce: item.nonce,
             created_at: time_of_micros(item.created_at),
             starts: item.starts.unwrap_or_default().into_iter().map(start).collect::<Result<_, Unreadable>>()?,
-        })
+        };
+        Ok((subscription, sealed))
     }
 }
 

@@ -4,7 +4,8 @@ use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 
 use super::{CatalogError, revision};
-use crate::model::{Lsn, Scope, Secret, SubscriptionId};
+use crate::model::{Lsn, Scope, SubscriptionId};
+use crate::seal::StoredSecret;
 
 /// A subscription that is to be inserted.
 #[derive(Clone, Debug)]
@@ -15,8 +16,8 @@ pub struct NewSubscription {
     pub scope: Scope,
     /// The endpoint, as typed.
     pub url: String,
-    /// As typed or generated.
-    pub secret: Secret,
+    /// As it is to be stored.
+    pub secret: StoredSecret,
     /// Agrees with the log message that marks its start.
     pub nonce: String,
     /// The sources in whose logs the start is marked.
@@ -54,7 +55,16 @@ pub async fn insert_pending(client: &Client, new: &NewSubscription) -> Result<i6
     let rows = revision::write(
         client,
         statement,
-        &[&opaque_id, &organization, &integration, &new.url, &new.secret.expose(), &new.nonce, &new.sources],
+        &[
+            &opaque_id,
+            &organization,
+            &integration,
+            &new.url,
+            &new.secret.text.expose(),
+            &new.secret.is_encrypted,
+            &new.nonce,
+            &new.sources,
+        ],
     )
     .await?;
     let row = rows.first().ok_or(CatalogError::UnknownSubscription(opaque_id))?;

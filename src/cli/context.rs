@@ -33,7 +33,8 @@ impl<'a> Context<'a> {
 
     /// The whole catalog as it stands.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, CatalogError> {
-        catalog::load(&self.catalog, self.schema(), &self.settings.placement()).await
+        let catalog = self.settings.catalog();
+        catalog::load(&self.catalog, self.schema(), &self.settings.placement(), catalog.keys()).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file for each command. Only here is anything printed, and errors become words and an exit code.
 
 mod context;
+mod core_dump;
 pub mod demo;
 mod failure;
 mod integrations;
@@ -13,12 +14,14 @@ mod setup;
 mod status;
 mod table;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::Settings;
+use crate::model::Secret;
 
 /// Turns every committed row change of a WebhookDB database into a signed HTTP notification
 #[derive(Parser, Debug)]
@@ -63,6 +66,9 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if let Err(error) = core_dump::forbid() {
+        output::warn(&format!("a crash may leave a core dump, with secrets in it: {error}"));
+    }
     let done = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli));
         // A task that hangs (a name being resolved) must not hold up the end.
@@ -70,6 +76,12 @@ pub fn run() -> ExitCode {
         done
     });
     done.unwrap_or_else(|error| failure::tell(&error))
+}
+
+/// An argument's value that is no part of any message, even where it can't be used.
+#[allow(clippy::unnecessary_wraps, reason = "what clap asks for")]
+fn unseen(value: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(value.to_owned()))
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {

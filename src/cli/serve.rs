@@ -5,8 +5,11 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Level, Metadata, info};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings, Settings};
 use crate::pipeline;
@@ -30,11 +33,18 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(settings.level()).context("[log] level is no level and no filter")?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let discreet = filter_fn(is_discreet);
     match settings.format() {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().with(discreet).init(),
+        LogFormat::Json => lines.json().finish().with(discreet).init(),
     }
     Ok(())
+}
+
+/// At `debug` tokio-postgres logs the parameters of statements, which are rows and what is stored of secrets: whatever the
+/// level is, these are not shown.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || !metadata.target().starts_with("tokio_postgres")
 }
 
 /// The first signal cancels `stop`, the second one what is returned.

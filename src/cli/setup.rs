@@ -1,7 +1,5 @@
 //! `webhookdb setup`: prepares everything, and tells what it did and found.
 
-use std::convert::Infallible;
-
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use clap::Args;
@@ -9,7 +7,7 @@ use clap::Args;
 use super::context::{Context, connect_catalog, source_of};
 use super::failure::{self, Advice};
 use super::output::{answer, answer_text, complain, warn};
-use super::prompt;
+use super::{prompt, unseen};
 use crate::catalog::{self, CatalogError, Integration, Snapshot};
 use crate::config::{PostgresUrl, Settings, SourceSettings};
 use crate::model::{Lsn, Secret};
@@ -43,12 +41,6 @@ pub(super) struct SetupArgs {
     /// Confirm --drop beforehand
     #[arg(long, requires = "drop")]
     yes: bool,
-}
-
-/// A value that is no part of any message, even where it turns out not to be a URL.
-#[allow(clippy::unnecessary_wraps, reason = "what clap asks for")]
-fn unseen(value: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(value.to_owned()))
 }
 
 pub(super) async fn run(settings: &Settings, args: SetupArgs) -> anyhow::Result<()> {

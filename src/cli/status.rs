@@ -10,14 +10,14 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::context::{connect_catalog, connect_source};
-use super::failure::{hint, tell};
+use super::failure::{Advice, hint, tell};
 use super::integrations::rfc3339;
 use super::output::{answer, answer_text};
 use super::table;
 use crate::admin::HELD_BACK_HINT;
 use crate::catalog::health::{self, Progress, SubscriptionHealth};
 use crate::catalog::leases::{self, Lease};
-use crate::catalog::{migrations, relations};
+use crate::catalog::{CatalogError, migrations, relations, secrets};
 use crate::config::{Settings, SourceSettings};
 use crate::model::{Lsn, SubscriptionState};
 use crate::setup::{self, Discord, Hazard};
@@ -133,11 +133,12 @@ pub(super) async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result
         Format::Json => answer(&serde_json::to_string(&report)?)?,
         Format::Text => answer_text(&text(&report))?,
     }
-    if let Err(error) = &catalog {
+    let errors = catalog.as_ref().map_or_else(std::slice::from_ref, |read| read.sealed.as_slice());
+    for error in errors {
         tell(error);
     }
     let healthy = report.sources.iter().all(|source| source.state == SourceState::Streaming);
-    Ok(if catalog.is_ok() && healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if errors.is_empty() && healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What the catalog says.
@@ -145,16 +146,37 @@ struct CatalogRead {
     subscriptions: Vec<SubscriptionHealth>,
     leases: Vec<Lease>,
     client: Client,
+    /// Secrets that these keys, or the daemon's, do not open.
+    sealed: Vec<anyhow::Error>,
 }
 
 async fn read_catalog(settings: &Settings) -> anyhow::Result<CatalogRead> {
     let client = connect_catalog(settings).await?;
     migrations::check(&client).await?;
+    let leases = leases::list(&client).await?;
     Ok(CatalogRead {
         subscriptions: health::subscriptions(&client).await?,
-        leases: leases::list(&client).await?,
+        sealed: sealed_secrets(settings, &client, &leases).await?,
+        leases,
         client,
     })
+}
+
+/// What keeps notifications from being signed, by the config that we have or by the one that the daemon was started with.
+async fn sealed_secrets(
+    settings: &Settings,
+    client: &Client,
+    leases: &[Lease],
+) -> Result<Vec<anyhow::Error>, CatalogError> {
+    let mut sealed = Vec::new();
+    match secrets::check(client, settings.catalog().keys()).await {
+        Err(error @ CatalogError::Sealed { .. }) => sealed.push(error.into()),
+        checked => checked?,
+    }
+    let blind = leases.iter().find(|lease| lease.live && lease.sealed_secrets > 0);
+    let advice = |lease: &Lease| anyhow::Error::new(Advice::new(lease.what_it_cannot_read(), Lease::OTHER_KEYS_HINT));
+    sealed.extend(blind.map(advice));
+    Ok(sealed)
 }
 
 /// What the server of a source says; a server that is not reached is a state too.
@@ -453,6 +475,7 @@ mod tests {
             revision: 1,
             caught_up_at: None,
             held_back: None,
+            sealed_secrets: 0,
         };
         let report = daemon_report(&[lease("a", true, 1, 10), lease("b", false, 2, 20)]);
         assert_eq!((report.alive, report.pid), (true, Some(10)));

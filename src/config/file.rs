@@ -2,6 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::encryption::EncryptionFile;
 use super::suggest::suggest;
 use super::tree::{Field, Place, Reader, Section, Text, TextList, show_key};
 
@@ -37,7 +38,7 @@ pub(super) struct CatalogFile {
     /// Where the URL would have to be.
     pub(super) url_place: Place,
     pub(super) schema: Field<Text>,
-    pub(super) encryption_key: Option<Place>,
+    pub(super) encryption: EncryptionFile,
 }
 
 /// One `[[source]]`.
@@ -161,7 +162,13 @@ fn read_catalog(section: &mut Section<'_>, reader: &mut Reader<'_>) -> CatalogFi
         url_place: section.place("url"),
         url: read_url(section, reader),
         schema: section.text("schema", reader),
-        encryption_key: section.presence("encryption_key", reader),
+        encryption: EncryptionFile {
+            key: section.text("encryption_key", reader),
+            key_file: section.text("encryption_key_file", reader),
+            key_id: section.integer("encryption_key_id", reader),
+            old_keys: section.texts("old_encryption_keys", reader),
+            old_keys_file: section.text("old_encryption_keys_file", reader),
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 //! to one list of problems and goes on, so that the operator hears of all of them at once.
 
 mod database;
+mod encryption;
 mod environment;
 mod error;
 mod file;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::PostgresUrl;
 use crate::model::Placement;
+use crate::seal::KeyRing;
 
 /// Everything that the config file says.
 #[derive(Clone, Debug)]
@@ -69,6 +70,7 @@ impl Settings {
 pub struct CatalogSettings {
     pub(super) url: PostgresUrl,
     pub(super) schema: String,
+    pub(super) keys: KeyRing,
 }
 
 impl CatalogSettings {
@@ -82,6 +84,12 @@ impl CatalogSettings {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// What stored secrets are encrypted by, and were.
+    #[must_use]
+    pub const fn keys(&self) -> &KeyRing {
+        &self.keys
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the whole way from a file's text to settings or problems.
 
 mod arbitrary;
+mod encryption;
 mod problems;
 mod secrets;
 

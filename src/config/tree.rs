@@ -190,11 +190,6 @@ impl<'t> Section<'t> {
         Ok(elements.iter().map(&mut read).collect())
     }
 
-    /// Where a key stands whose value does not matter.
-    pub(super) fn presence(&mut self, key: &'static str, reader: &Reader<'_>) -> Option<Place> {
-        self.take(key, reader).map(|(_, place)| place)
-    }
-
     /// Reports every key that nobody asked for.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
         for (name, _) in self.table.into_iter().flatten() {

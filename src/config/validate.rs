@@ -9,19 +9,18 @@ use super::tree::{Entry, Field, Place, Text};
 use super::values::{self, Checked, address, choice, count, duration, matching, networks, organization_keys, size};
 use super::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, PostgresUrl, Publish, ReplicaIdentity,
-    Settings, SourceSettings, WhenFull, files, limits,
+    Settings, SourceSettings, WhenFull, encryption, files, limits,
 };
+use crate::seal::KeyRing;
 
 /// The schema of this program's own tables.
 const OWN_SCHEMA: &str = "notifications";
 
-/// What is said of a key whose feature is still to come.
-const NOT_YET: &str = "not yet supported";
-
 /// The settings of the file; relative names of files start at `directory`.
 pub(super) fn validate(file: ConfigFile, directory: &Path, problems: &mut Problems) -> Result<Settings, Reported> {
     let catalog_url = catalog_url(file.catalog.url, &file.catalog.url_place, directory, problems);
-    let catalog = catalog(file.catalog.schema, file.catalog.encryption_key, catalog_url.clone(), problems);
+    let keys = encryption::keys(file.catalog.encryption, directory, problems);
+    let catalog = catalog(file.catalog.schema, keys, catalog_url.clone(), problems);
     let sources = sources(file.sources, &catalog_url, directory, problems);
     let delivery = delivery(file.delivery, directory, problems);
     let http = http(file.http, problems);
@@ -44,15 +43,13 @@ fn catalog_url(
 
 fn catalog(
     schema: Field<Text>,
-    encryption_key: Option<Place>,
+    keys: Result<KeyRing, Reported>,
     url: Result<PostgresUrl, Reported>,
     problems: &mut Problems,
 ) -> Result<CatalogSettings, Reported> {
-    let encryption_key = refuse(encryption_key, problems);
     let expected = "the name of a schema, other than Postgres's own and this program's";
     let schema = matching(schema, limits::SCHEMA, expected, is_foreign_schema, problems);
-    encryption_key?;
-    Ok(CatalogSettings { url: url?, schema: schema? })
+    Ok(CatalogSettings { url: url?, schema: schema?, keys: keys? })
 }
 
 fn is_foreign_schema(name: &str) -> bool {
@@ -140,11 +137,6 @@ fn source(
         primary_url: primary_url?,
         failover: failover?,
     })
-}
-
-/// A key whose feature is still to come.
-fn refuse(key: Option<Place>, problems: &mut Problems) -> Result<(), Reported> {
-    key.map_or(Ok(()), |place| Err(problems.add(&place, NOT_YET)))
 }
 
 fn delivery(file: DeliveryFile, directory: &Path, problems: &mut Problems) -> Result<DeliverySettings, Reported> {

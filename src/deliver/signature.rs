@@ -5,47 +5,90 @@ use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Signs with one key. The key's schedule is computed once.
+/// Signs with a key, and during a rotation with those that it replaced too. The keys' schedules are computed once.
 #[derive(Clone)]
-pub struct Signer(Hmac<Sha256>);
+pub struct Signer {
+    current: Hmac<Sha256>,
+    /// Each with the second, since 1970, from which on it is good no more; the newest first.
+    previous: Vec<(Hmac<Sha256>, u64)>,
+}
 
 impl Signer {
     /// With the raw bytes of a key.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        // HMAC takes keys of every length, so this cannot fail; an empty key is refused where secrets are read.
-        Self(Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into())))
+        Self { current: schedule(key), previous: Vec::new() }
     }
 
-    /// The value of `webhook-signature` for one attempt: `v1,` and the HMAC-SHA256 of `id.timestamp.body`.
+    /// And, in attempts made before this second since 1970, with an older key too.
+    #[must_use]
+    pub fn and_until(mut self, key: &[u8], until: u64) -> Self {
+        self.previous.push((schedule(key), until));
+        self
+    }
+
+    /// The value of `webhook-signature` for one attempt: `v1,` and the HMAC-SHA256 of `id.timestamp.body`, for each key that is
+    /// good at the timestamp, the current one first.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
-        let mut mac = self.0.clone();
-        for part in [id.as_bytes(), b".", timestamp.to_string().as_bytes(), b".", body] {
-            mac.update(part);
-        }
-        format!("v1,{}", BASE64.encode(&mac.finalize().into_bytes()))
+        let good = self.previous.iter().filter(|(_, until)| timestamp < *until).map(|(key, _)| key);
+        let tokens: Vec<String> =
+            std::iter::once(&self.current).chain(good).map(|key| token(key.clone(), id, timestamp, body)).collect();
+        tokens.join(" ")
     }
+}
+
+fn schedule(key: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes keys of every length, so this cannot fail; an empty key is refused where secrets are read.
+    Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()))
+}
+
+fn token(mut mac: Hmac<Sha256>, id: &str, timestamp: u64, body: &[u8]) -> String {
+    for part in [id.as_bytes(), b".", timestamp.to_string().as_bytes(), b".", body] {
+        mac.update(part);
+    }
+    format!("v1,{}", BASE64.encode(&mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_published_verifier_accepts_it() {
-        let key = [7u8; 32];
-        let timestamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    fn now() -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    /// What the published verifier says.
+    fn verifies(key: [u8; 32], signature: &str, timestamp: u64, body: &[u8]) -> bool {
         let mut headers = hyper::HeaderMap::new();
-        let signature = Signer::new(&key).sign("msg_1", timestamp, b"{}");
-        for (name, value) in [("id", "msg_1"), ("timestamp", &timestamp.to_string()), ("signature", &signature)] {
+        for (name, value) in [("id", "msg_1"), ("timestamp", &timestamp.to_string()), ("signature", signature)] {
             headers.insert(
                 hyper::header::HeaderName::try_from(format!("webhook-{name}")).unwrap(),
                 value.parse().unwrap(),
             );
         }
-        let verifier = standardwebhooks::Webhook::from_bytes(key.to_vec()).unwrap();
-        assert!(verifier.verify(b"{}", &headers).is_ok());
-        assert!(verifier.verify(b"{ }", &headers).is_err());
+        standardwebhooks::Webhook::from_bytes(key.to_vec()).unwrap().verify(body, &headers).is_ok()
+    }
+
+    #[test]
+    fn the_published_verifier_accepts_it() {
+        let (key, timestamp) = ([7u8; 32], now());
+        let signature = Signer::new(&key).sign("msg_1", timestamp, b"{}");
+        assert!(verifies(key, &signature, timestamp, b"{}"));
+        assert!(!verifies(key, &signature, timestamp, b"{ }"));
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_signs_too_until_its_end_and_after_the_current_one() {
+        let (current, newer, older, at) = ([1u8; 32], [2u8; 32], [3u8; 32], now());
+        let signer = Signer::new(&current).and_until(&newer, at + 2).and_until(&older, at + 1);
+        for (timestamp, tokens, accepted) in
+            [(at, 3, [true, true, true]), (at + 1, 2, [true, true, false]), (at + 2, 1, [true, false, false])]
+        {
+            let signature = signer.sign("msg_1", timestamp, b"{}");
+            assert_eq!(signature.split(' ').count(), tokens);
+            assert!(signature.starts_with(&Signer::new(&current).sign("msg_1", timestamp, b"{}")));
+            assert_eq!([current, newer, older].map(|key| verifies(key, &signature, timestamp, b"{}")), accepted);
+        }
     }
 }

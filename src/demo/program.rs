@@ -1,7 +1,7 @@
 //! The real binary, run as a user would run it, with a config file of the demo's own.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,11 @@ impl Program {
     pub(super) fn new(config: PathBuf) -> Result<Self, DemoError> {
         let executable = std::env::current_exe().map_err(DemoError::io("find this program's own file"))?;
         Ok(Self { executable, config })
+    }
+
+    /// Where the config file is.
+    pub(super) fn directory(&self) -> &Path {
+        self.config.parent().unwrap_or(Path::new(""))
     }
 
     /// Runs a command; returns what it answered.

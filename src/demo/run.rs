@@ -103,9 +103,12 @@ async fn set_up(screen: &Screen, program: &Program, client: &Client, receiver: &
     screen.command(&add.join(" "), &answer);
     let url = receiver.url();
     let secret = format!("whsec_{}", data_encoding::BASE64.encode(&rand::random::<[u8; 32]>()));
-    let create = ["notification", "create", "--integration=stripe_charge_v1", "--url", &url, "--secret"];
-    let answer = program.run(&[&create[..], &[&secret]].concat()).await?;
-    screen.command(&format!("{} whsec_…", create.join(" ")), answer.lines().next().unwrap_or_default());
+    // Not as an argument, which others on this machine can see.
+    let file = program.directory().join("secret");
+    std::fs::write(&file, secret).map_err(DemoError::io("write the secret's file"))?;
+    let create = ["notification", "create", "--integration=stripe_charge_v1", "--url", &url, "--secret-file"];
+    let answer = program.run(&[&create[..], &[&*file.to_string_lossy()]].concat()).await?;
+    screen.command(&format!("{} secret", create.join(" ")), answer.lines().next().unwrap_or_default());
     let printed = answer.lines().find_map(|line| line.strip_prefix("Verify with: "));
     if !printed.is_some_and(|key| receiver.verify_with(key)) {
         return Err(DemoError::Command { arguments: create.join(" "), stderr: "no key to verify with".into() });

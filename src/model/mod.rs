@@ -22,4 +22,4 @@ pub use position::Position;
 pub use replay::Replay;
 pub use secret::Secret;
 pub use signing_secret::{SigningSecret, SigningSecretError};
-pub use subscription::{Scope, Subscription, SubscriptionState};
+pub use subscription::{PreviousSecret, Scope, Subscription, SubscriptionState};

@@ -69,6 +69,15 @@ impl SubscriptionState {
     }
 }
 
+/// A secret that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// As typed or generated.
+    pub secret: Secret,
+    /// From when on nothing is signed with it any more.
+    pub expires_at: SystemTime,
+}
+
 /// A subscription as the catalog has it.
 #[derive(Clone, Debug)]
 pub struct Subscription {
@@ -80,8 +89,11 @@ pub struct Subscription {
     pub scope: Scope,
     /// The endpoint, as typed.
     pub url: String,
-    /// What its notifications are signed with, as typed or generated.
-    pub secret: Secret,
+    /// What its notifications are signed with, as typed or generated; none where the config has not the key to read it, or one
+    /// of the previous ones, with. Nothing is sent then.
+    pub secret: Option<Secret>,
+    /// What they are signed with too, for a while after each rotation; the newest first.
+    pub previous_secrets: Vec<PreviousSecret>,
     /// Where it is in its life.
     pub state: SubscriptionState,
     /// Agrees with the log message that marks its start.
@@ -97,6 +109,18 @@ impl Subscription {
     #[must_use]
     pub fn is_due(&self, source: &str, commit_lsn: Lsn) -> bool {
         self.starts.get(source).copied().flatten().is_some_and(|start| commit_lsn >= start)
+    }
+
+    /// Whether nothing is sent to it, and everything is kept.
+    #[must_use]
+    pub const fn is_halted(&self) -> bool {
+        self.state.is_halted() || self.secret.is_none()
+    }
+
+    /// Until when a secret that was replaced is good, where one still is at this time.
+    #[must_use]
+    pub fn rotating_until(&self, now: SystemTime) -> Option<SystemTime> {
+        self.previous_secrets.iter().map(|previous| previous.expires_at).max().filter(|until| *until > now)
     }
 
     /// Whether its start is still to be met in the log of this source.

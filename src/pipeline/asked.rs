@@ -136,7 +136,7 @@ impl Asked {
         loop {
             let same = self
                 .subscription(before.id)
-                .is_ok_and(|now| now.url == before.url && now.state.is_halted() == before.state.is_halted());
+                .is_ok_and(|now| now.url == before.url && now.is_halted() == before.is_halted());
             if !same || changes.changed().await.is_err() {
                 return;
             }

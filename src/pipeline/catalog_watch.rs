@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Notification};
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
 
 use super::PipelineError;
+use crate::catalog::secrets::Sealed;
 use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
 use crate::config::CatalogSettings;
 use crate::model::Placement;
@@ -92,9 +93,10 @@ impl CatalogWatch {
         // One at a time: a load that began earlier must not replace what a later one saw.
         let _loading = self.loading.lock().await;
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
-        let snapshot = load(&client, self.settings.schema(), &self.placement).await?;
+        let snapshot = load(&client, self.settings.schema(), &self.placement, self.settings.keys()).await?;
         let loaded = Arc::new(Loaded { index: Arc::new(CatalogIndex::new(&snapshot)), snapshot });
         self.tell_misplaced(&loaded.snapshot);
+        self.tell_sealed(&loaded.snapshot);
         self.loaded.store(loaded.clone());
         self.changed.send_replace(loaded.index.revision);
         Ok(loaded)
@@ -105,6 +107,19 @@ impl CatalogWatch {
         let before = self.loaded();
         for misplaced in snapshot.misplaced.iter().filter(|one| !before.snapshot.misplaced.contains(one)) {
             warn!(hint = misplaced.hint(), "{misplaced}");
+        }
+    }
+
+    /// A subscription whose secret can't be read is sent nothing: that is said once, and when it can be read again.
+    fn tell_sealed(&self, snapshot: &Snapshot) {
+        let before = &self.loaded().snapshot.sealed;
+        for Sealed { subscription, reason } in snapshot.sealed.iter().filter(|one| !before.contains(one)) {
+            let (hint, reason) = (reason.hint(), reason as &dyn std::error::Error);
+            error!(%subscription, reason, hint, "its secret can't be read: everything is kept, and nothing is sent to it");
+        }
+        let is_sealed = |id| snapshot.sealed.iter().any(|one| one.subscription == id);
+        for Sealed { subscription, .. } in before.iter().filter(|one| !is_sealed(one.subscription)) {
+            info!(%subscription, "its secret can be read, or is needed no more");
         }
     }
 

@@ -140,6 +140,7 @@ impl PipelineError {
             Self::Foreign(_) => "foreign_history",
             Self::ServerBehind { .. } => "server_behind",
             Self::ForeignTimeline { .. } => "foreign_timeline",
+            Self::CatalogContent(CatalogError::Sealed { .. }) => "sealed_secrets",
             Self::Catalog(_) | Self::CatalogSilent { .. } | Self::CatalogContent(_) => "catalog",
             Self::Checkpoint(_) => "checkpoint",
             Self::Outbox(_) => "outbox",

@@ -87,7 +87,7 @@ pub(super) struct LaneTask {
 
 impl LaneTask {
     pub(super) fn new(context: Arc<LaneContext>, subscription: Arc<Subscription>, mut lane: Lane<Ticket>) -> Self {
-        if subscription.state.is_halted() {
+        if subscription.is_halted() {
             lane.hold();
         }
         let mut limit = OutboxLimit::new(&context, &subscription);
@@ -206,7 +206,7 @@ impl LaneTask {
 
     /// Nothing is started by what the subscription was.
     fn begin_change(&mut self, subscription: Arc<Subscription>, done: oneshot::Sender<()>) {
-        if subscription.state.is_halted() {
+        if subscription.is_halted() {
             self.lane.hold();
         }
         self.change = Some(Change { subscription, done, deadline: Instant::now() + CHANGES_WITHIN });
@@ -214,7 +214,7 @@ impl LaneTask {
 
     fn finish_change(&mut self) {
         let Some(Change { subscription, done, .. }) = self.change.take() else { return };
-        let halted = subscription.state.is_halted();
+        let halted = subscription.is_halted();
         self.endpoint = Arc::new(Endpoint::of(subscription));
         self.trust(false);
         if !halted {
@@ -245,7 +245,7 @@ impl LaneTask {
 
     /// Unless something else still holds the lane.
     fn release(&mut self) {
-        let halted = self.endpoint.subscription.state.is_halted();
+        let halted = self.endpoint.subscription.is_halted();
         if !(self.away || halted || self.change.is_some() || self.deactivating.is_some()) {
             self.lane.release();
         }

@@ -47,6 +47,8 @@ pub(super) struct LeaseFacts {
     received_lsn: AtomicU64,
     /// All log that was there then is read; microseconds since 1970.
     caught_up_at: AtomicU64,
+    /// Subscriptions that nothing is sent to, since their secrets can't be read.
+    sealed_secrets: AtomicI64,
     renew_now: Notify,
 }
 
@@ -56,6 +58,11 @@ impl LeaseFacts {
         if self.revision.fetch_max(revision, Ordering::Relaxed) < revision {
             self.renew_now.notify_one();
         }
+    }
+
+    /// To be set before the revision that it is of.
+    pub(super) fn set_sealed_secrets(&self, count: usize) {
+        self.sealed_secrets.store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     fn revision(&self) -> i64 {
@@ -164,11 +171,13 @@ impl Lease {
         let received = PgLsn::from(self.facts.received().get());
         let caught_up = self.facts.caught_up();
         let held_back = self.readiness.held_back(&self.source_name);
+        let sealed = self.facts.sealed_secrets.load(Ordering::Relaxed);
         let statement = include_str!("../../sql/checkpoint/renew_lease.sql");
+        let source = &self.source_name;
         client
             .execute(
                 statement,
-                &[&self.source_name, &self.epoch, daemon, host, pid, &revision, &received, &caught_up, &held_back],
+                &[source, &self.epoch, daemon, host, pid, &revision, &received, &caught_up, &held_back, &sealed],
             )
             .await
     }

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use tracing::info;
 
 use super::asked::{Answer, Asked, Service};
+use super::endpoint::EndpointError;
 use crate::catalog::CatalogError;
 use crate::catalog::retry_requests::{self, RetryRequest};
 use crate::deliver::AttemptKind;
@@ -70,7 +71,10 @@ async fn read_body(asked: &Asked, event_id: &str, bytes: usize) -> Result<Bytes,
 /// The subscription, where something may be sent to it.
 fn served(asked: &Asked, id: i64) -> Result<Arc<Subscription>, String> {
     let subscription = asked.subscription(id)?;
-    if subscription.state.is_halted() {
+    if subscription.secret.is_none() {
+        return Err(EndpointError::Sealed.to_string());
+    }
+    if subscription.is_halted() {
         return Err(format!("the notification is {}", subscription.state.as_str()));
     }
     Ok(subscription)

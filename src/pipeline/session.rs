@@ -81,6 +81,7 @@ impl Session {
         });
         lease.wait_for_others(record.epoch == 1).await?;
         let loaded = context.catalog.reload().await?;
+        facts.set_sealed_secrets(loaded.snapshot.sealed.len());
         facts.set_revision(loaded.index.revision);
         lease.renew().await?;
         let over = CancellationToken::new();
@@ -296,6 +297,7 @@ async fn follow_catalog(
         }
         let served = loaded.index.subscriptions().filter(|subscription| !deleted(&subscription.id));
         futures_util::future::join_all(served.map(|subscription| lanes.update(subscription))).await;
+        facts.set_sealed_secrets(loaded.snapshot.sealed.len());
         facts.set_revision(loaded.index.revision);
         if changes.changed().await.is_err() {
             return Ok(());

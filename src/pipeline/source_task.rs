@@ -177,6 +177,7 @@ impl SourceTask {
         let client = sentinel.client().ok_or(SourceError::ShuttingDown)?;
         if !self.streamed {
             self.context.catalog.refuse_pooler().await?;
+            self.check_secrets().await?;
         }
         let primary = standby::primary_of(&client, settings).await?.cloned();
         if let Err(error) = self.wait_for_slot(&client).await {
@@ -204,6 +205,15 @@ impl SourceTask {
             None => None,
         };
         Ok(Connected { sentinel, stream, feedback, history, confirmed_flush_lsn, standby })
+    }
+
+    /// A daemon that begins without the key of the secrets is not what anybody wants. One that serves already goes on for those
+    /// whose secrets it can read; a catalog that can't be loaded is told of where it is needed.
+    async fn check_secrets(&self) -> Result<(), PipelineError> {
+        match self.context.catalog.reload().await {
+            Ok(loaded) => Ok(loaded.snapshot.check_secrets()?),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Stands by while another daemon reads from the slot.

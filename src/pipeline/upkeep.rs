@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use metrics::gauge;
 use tokio_postgres::Client;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
@@ -14,6 +14,7 @@ use super::lease::LeaseFacts;
 use super::memory::Memory;
 use super::slot_watch::SlotWatch;
 use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS};
+use crate::catalog::secrets;
 use crate::config::SourceSettings;
 use crate::model::{Lsn, SubscriptionState};
 use crate::postgres::Link;
@@ -72,6 +73,7 @@ impl Upkeep<'_> {
                 Ok(None) => {}
                 Err(error) => self.say(&error),
             }
+            self.forget_expired_secrets().await;
             if let Some(client) = self.sentinel.client() {
                 self.measure(&client).await;
             }
@@ -130,6 +132,23 @@ impl Upkeep<'_> {
                 hint,
                 "the publication's upkeep failed"
             );
+        }
+    }
+
+    /// Secrets that were replaced, once nothing is signed with them any more.
+    async fn forget_expired_secrets(&self) {
+        let (loaded, now) = (self.catalog.loaded(), SystemTime::now());
+        let mut previous = loaded.index.subscriptions().flat_map(|subscription| &subscription.previous_secrets);
+        if !previous.any(|previous| previous.expires_at <= now) {
+            return;
+        }
+        let forgotten = async {
+            let client = self.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+            Ok::<(), PipelineError>(secrets::forget_expired(&client).await?)
+        };
+        if let Err(error) = forgotten.await {
+            let (source, error) = (self.settings.name(), &error as &dyn std::error::Error);
+            debug!(source, error, "replaced secrets could not be removed yet");
         }
     }
 

@@ -1,5 +1,7 @@
 //! `setup` from one end to the other: catalog, publication, identities, slot, checkpoint, in this order and no other.
 
+use std::time::Duration;
+
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
@@ -8,14 +10,18 @@ use super::admin::{self, Admin};
 use super::error::explain_right;
 use super::report::{Note, Report};
 use super::source_setup::SourceSetup;
-use crate::catalog::{self, CatalogError, made, migrations, own_tables, rights};
+use crate::catalog::leases::{self, Lease};
+use crate::catalog::{self, CatalogError, made, migrations, own_tables, rights, secrets};
 use crate::config::{CatalogSettings, PostgresUrl, Settings, SourceSettings};
 use crate::postgres::{self, PostgresError};
+use crate::seal::KeyRing;
 
 /// What `setup` calls itself in pg_stat_activity.
 const APPLICATION_NAME: &str = "webhookdb setup";
 /// Two that set up one catalog at once take turns by this advisory lock ("whdb" and a number of our own).
 const SETUP_LOCK: i64 = 0x7768_6462_0002;
+/// A daemon loads the catalog within milliseconds of being told, and lets what is in flight end within 2 s.
+const TAKEN_IN_WITHIN: Duration = Duration::from_secs(5);
 /// How long one waits for the other: longer than making a slot may take.
 const LOCK_TIMEOUT_MS: u32 = 150_000;
 
@@ -54,7 +60,8 @@ pub async fn run(
     }
     // What failed comes first: a right that is missing may be needed to look at the rest.
     if failed.is_empty() {
-        let snapshot = catalog::load(&catalog, settings.catalog().schema(), &settings.placement()).await?;
+        let (placement, of) = (settings.placement(), settings.catalog());
+        let snapshot = catalog::load(&catalog, of.schema(), &placement, of.keys()).await?;
         snapshot.misplaced.iter().for_each(|misplaced| report(Note::hazard(misplaced.to_string(), misplaced.hint())));
     }
     Ok(failed)
@@ -112,7 +119,22 @@ async fn prepare_catalog(
         report(Note::done(format!("applied migration {name}")));
     }
     prepare_own_tables(&catalog, settings.catalog(), admin, report).await?;
+    encrypt_secrets(&catalog, settings.catalog().keys(), report).await?;
     Ok(catalog)
+}
+
+/// Secrets that are stored in another way than the config's keys would have it, be it in plain, are stored so.
+async fn encrypt_secrets(catalog: &Client, keys: &KeyRing, report: Report<'_>) -> Result<(), SetupError> {
+    let (count, revision) = secrets::encrypt_anew(catalog, keys).await?;
+    let (Some(id), Some(revision)) = (keys.current_id(), revision) else { return Ok(()) };
+    let noun = if count == 1 { "signing secret" } else { "signing secrets" };
+    report(Note::done(format!("encrypted {count} {noun} by key {id}")));
+    // A daemon that does not answer is told of by whoever needs its answer.
+    leases::wait_until_loaded(catalog, revision, TAKEN_IN_WITHIN).await?;
+    for lease in leases::live(catalog).await?.iter().filter(|lease| lease.sealed_secrets > 0) {
+        report(Note::hazard(lease.what_it_cannot_read(), Lease::OTHER_KEYS_HINT));
+    }
+    Ok(())
 }
 
 async fn prepare_own_tables(

@@ -203,7 +203,8 @@ impl SourceSetup<'_> {
             // The OIDs of another server say nothing about the tables of this one.
             relations::forget_all(self.catalog, self.settings.name()).await?;
         }
-        let mut snapshot = catalog::load(self.catalog, self.all.catalog().schema(), &self.all.placement()).await?;
+        let (settings, placement) = (self.all.catalog(), self.all.placement());
+        let mut snapshot = catalog::load(self.catalog, settings.schema(), &placement, settings.keys()).await?;
         if discord.is_some() {
             // What is recorded of the publication is about to be replaced.
             snapshot.sources.retain(|source| source.name != self.settings.name());

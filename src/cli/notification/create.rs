@@ -8,13 +8,13 @@ use clap::{ArgGroup, Args};
 use super::super::context::Context;
 use super::super::failure::Advice;
 use super::super::output::{answer, complain, warn};
-use super::super::prompt;
+use super::super::{prompt, unseen};
 use super::begin::{self, Subject};
 use super::endpoint;
 use crate::catalog::subscriptions::{self, NewSubscription};
 use crate::catalog::{CatalogError, Snapshot};
 use crate::config::SourceSettings;
-use crate::model::{SigningSecret, SubscriptionId};
+use crate::model::{Secret, SigningSecret, SubscriptionId};
 use crate::postgres::PostgresError;
 use crate::source::barrier;
 
@@ -33,8 +33,8 @@ pub(in super::super) struct CreateArgs {
     org: Option<String>,
     /// The secret, seen by whoever can list this machine's processes: --secret-file is the better way. Empty: one is
     /// generated
-    #[arg(long, value_name = "VALUE", conflicts_with = "secret_file")]
-    secret: Option<String>,
+    #[arg(long, value_name = "VALUE", value_parser = unseen, conflicts_with = "secret_file")]
+    secret: Option<Secret>,
     /// A file that holds the secret
     #[arg(long, value_name = "PATH")]
     secret_file: Option<PathBuf>,
@@ -45,6 +45,8 @@ pub(in super::super) struct CreateArgs {
 
 pub(super) async fn run(context: &Context<'_>, args: CreateArgs) -> anyhow::Result<()> {
     let snapshot = context.snapshot().await?;
+    let keys = context.settings.catalog().keys();
+    snapshot.check_current_key(keys)?;
     let subject = resolve(&snapshot, &args)?;
     let sources = subject.sources(context, &snapshot)?;
     let secret = read_secret(&args)?;
@@ -54,7 +56,7 @@ pub(super) async fn run(context: &Context<'_>, args: CreateArgs) -> anyhow::Resu
         opaque_id: SubscriptionId::random(),
         scope: subject.scope(),
         url,
-        secret: secret.text().clone(),
+        secret: keys.store(secret.text()),
         nonce: subscriptions::random_nonce(),
         sources: sources.iter().map(|source| source.name().to_owned()).collect(),
     };
@@ -81,7 +83,7 @@ fn resolve<'a>(snapshot: &'a Snapshot, args: &CreateArgs) -> anyhow::Result<Subj
 
 fn read_secret(args: &CreateArgs) -> anyhow::Result<SigningSecret> {
     let typed = match (&args.secret, &args.secret_file) {
-        (Some(secret), _) => secret.clone(),
+        (Some(secret), _) => secret.expose().to_owned(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .with_context(|| format!("the secret file {} can't be read", path.display()))?,
         (None, None) => prompt::ask(ASK_SECRET, "give --secret-file or --secret")?,

@@ -11,6 +11,7 @@ mod list;
 mod pause;
 mod resume;
 mod retry;
+mod rotate;
 mod show;
 mod test;
 mod update;
@@ -43,6 +44,8 @@ pub(super) enum NotificationCommand {
     Resume(IdArgs),
     /// Put a deactivated one to work again, for every change from now on
     Enable(IdArgs),
+    /// Sign with a new secret, which is shown once; for a while with the one before it too
+    Rotate(rotate::RotateArgs),
     /// List the notifications that were given up
     Failures(failures::FailuresArgs),
     /// Send failed notifications again, now; the automatic attempts stay as they are
@@ -69,6 +72,7 @@ pub(super) async fn run(settings: &Settings, command: NotificationCommand) -> an
         NotificationCommand::Pause(args) => pause::run(&context, &args.id).await,
         NotificationCommand::Resume(args) => resume::run(&context, &args.id).await,
         NotificationCommand::Enable(args) => enable::run(&context, &args.id).await,
+        NotificationCommand::Rotate(args) => rotate::run(&context, args).await,
         NotificationCommand::Failures(args) => failures::run(&context, args).await,
         NotificationCommand::Retry(args) => retry::run(&context, args).await,
         NotificationCommand::Delete(args) => delete::run(&context, &args.id).await,

@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context<'_>, args: ShowArgs) -> anyhow::Result
     let object = Object {
         fields: fields(&subscription),
         json: json(&subscription, &errors),
-        // The secret is not among the fields that anybody is shown.
+        // Secrets are not among the fields that anybody is shown.
         more: json!({"id": subscription.id}),
     };
     table::print_object(args.format, object)?;
@@ -57,6 +57,9 @@ fn fields(subscription: &SubscriptionDetails) -> Vec<(&'static str, String)> {
     }
     if let Some(at) = subscription.halted_at {
         fields.push(("SINCE", rfc3339(at)));
+    }
+    if let Some(until) = subscription.rotating_until {
+        fields.push(("ROTATION", format!("the secret before this one is good until {}", rfc3339(until))));
     }
     fields.extend([
         ("ASSOCIATED TYPE", associated_type.to_owned()),
@@ -93,6 +96,7 @@ fn json(subscription: &SubscriptionDetails, errors: &[LastError]) -> Value {
         "halted_at": subscription.halted_at.map(rfc3339),
         "associated_type": associated_type, "associated_id": associated_id,
         "created_at": rfc3339(subscription.created_at), "starts": subscription.starts,
+        "rotating_until": subscription.rotating_until.map(rfc3339),
         "pending": subscription.pending, "oldest_pending": subscription.oldest_pending.map(rfc3339),
         "failed": subscription.failed, "last_success": subscription.last_success.map(rfc3339),
         "last_failure": subscription.last_failure.map(rfc3339),

@@ -18,6 +18,8 @@ fn no_problem_shows_a_secret() {
         "schema = 'postgres://ann:hunter2@h/d'",
         "schema = '${PASSWORD}\n'",
         "encryption_key = 'hunter2'",
+        "encryption_key_file = 'hunter2'",
+        "old_encryption_keys = ['0:hunter2', 'hunter2', 'hunter2:hunter2hunter2hunter2hunter2hunt']",
         "'postgres://ann:hunter2@h/d' = 1",
     ] {
         for text in [format!("[catalog]\n{line}\n"), format!("{line}\n[log]\nlevel = '${{PASSWORD}}'\n")] {
