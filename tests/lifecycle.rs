@@ -353,7 +353,7 @@ async fn show_tells_everything_but_the_secret_in_each_format() {
     let expected = json!({
         "opaque_id": id, "deliver_to_url": receiver.url("/"), "status": "active", "reason": null, "halted_at": null,
         "associated_type": "organization", "associated_id": "acme_corp", "created_at": all["created_at"],
-        "starts": {"main": all["starts"]["main"]}, "pending": 1, "oldest_pending": all["oldest_pending"], "failed": 0,
+        "starts": {"main": all["starts"]["main"]}, "rotating_until": null, "pending": 1, "oldest_pending": all["oldest_pending"], "failed": 0,
         "last_success": null, "last_failure": all["last_failure"], "failing_since": all["failing_since"],
         "last_errors": [{
             "event_id": all["last_errors"][0]["event_id"], "at": all["last_errors"][0]["at"],
