@@ -1,6 +1,7 @@
 //! The catalog in memory, kept current: told of changes by NOTIFY, looked at now and then in case it was not told, and
 //! loaded again once a minute whatever that look has shown.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Messages of the channel that wait to be heard; one that finds no room is made up for by the poll.
 const HEARD: usize = 64;
+
+/// Of the subscriptions whose secrets can't be read so many are named: a wrong key is one mistake, and all that it shows.
+const SEALED_TOLD: usize = 5;
 
 /// What the catalog holds, in two forms.
 #[derive(Debug, Default)]
@@ -112,14 +116,18 @@ impl CatalogWatch {
 
     /// A subscription whose secret can't be read is sent nothing: that is said once, and when it can be read again.
     fn tell_sealed(&self, snapshot: &Snapshot) {
-        let before = &self.loaded().snapshot.sealed;
-        for Sealed { subscription, reason } in snapshot.sealed.iter().filter(|one| !before.contains(one)) {
+        let ids = |sealed: &[Sealed]| sealed.iter().map(|one| one.subscription).collect::<HashSet<_>>();
+        let (before, now) = (ids(&self.loaded().snapshot.sealed), ids(&snapshot.sealed));
+        let new: Vec<&Sealed> = snapshot.sealed.iter().filter(|one| !before.contains(&one.subscription)).collect();
+        for Sealed { subscription, reason } in new.iter().take(SEALED_TOLD) {
             let (hint, reason) = (reason.hint(), reason as &dyn std::error::Error);
             error!(%subscription, reason, hint, "its secret can't be read: everything is kept, and nothing is sent to it");
         }
-        let is_sealed = |id| snapshot.sealed.iter().any(|one| one.subscription == id);
-        for Sealed { subscription, .. } in before.iter().filter(|one| !is_sealed(one.subscription)) {
-            info!(%subscription, "its secret can be read, or is needed no more");
+        if let more @ 1.. = new.len().saturating_sub(SEALED_TOLD) {
+            error!(more, "nor can the secrets of others");
+        }
+        if let count @ 1.. = before.difference(&now).count() {
+            info!(count, "secrets that could not be read can be read now, or are needed no more");
         }
     }
 
