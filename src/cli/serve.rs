@@ -1,7 +1,6 @@
 //! `webhookdb serve`: the daemon.
 
-use std::io::IsTerminal;
-
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,8 @@ fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(settings.level()).context("[log] level is no level and no filter")?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match settings.format() {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        // Colours as everywhere else: for a terminal, unless NO_COLOR or TERM=dumb forbids them.
+        LogFormat::Text => lines.with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never).init(),
         LogFormat::Json => lines.json().init(),
     }
     Ok(())

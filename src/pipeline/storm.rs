@@ -1,4 +1,4 @@
-//! Log lines of an endpoint that fails in a storm: a few are written, the rest is counted.
+//! Log lines that come in a storm: a few are written, the rest is counted.
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,16 @@ impl Storm {
         self.written += 1;
         Some(std::mem::take(&mut self.kept_back))
     }
+
+    /// When the number of those that were not written is to be told by itself, where there are any: their storm may be over.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.kept_back > 0).then(|| self.since + PERIOD)
+    }
+
+    /// How many were not written since the last one that was.
+    pub(super) const fn take_kept_back(&mut self) -> u64 {
+        std::mem::replace(&mut self.kept_back, 0)
+    }
 }
 
 #[cfg(test)]
@@ -46,5 +56,16 @@ mod tests {
         assert_eq!(written, 10);
         assert_eq!(storm.admits(now + PERIOD), Some(990));
         assert_eq!(storm.admits(now + PERIOD), Some(0));
+    }
+
+    #[test]
+    fn what_nothing_follows_is_told_by_its_number_when_the_period_is_over() {
+        let now = Instant::now();
+        let mut storm = Storm::new(now);
+        (0..10).for_each(|_| assert!(storm.admits(now).is_some()));
+        assert_eq!(storm.due(), None);
+        (0..5).for_each(|_| assert!(storm.admits(now).is_none()));
+        assert_eq!(storm.due(), Some(now + PERIOD));
+        assert_eq!((storm.take_kept_back(), storm.due()), (5, None));
     }
 }
