@@ -456,6 +456,10 @@ async fn status_begins_with_the_verdict_and_has_no_colours_where_there_is_no_ter
     let up = site.webhookdb.run(&["status"]).await.ok();
     assert!(up.starts_with("Status   healthy\nDaemon   alive, host "), "{up}");
     assert!(up.contains(&format!("  {id}   ")) && up.contains("https://127.0.0.1/hooks"), "{up}");
+    site.database.execute("UPDATE notifications.subscriptions SET failing_since = now()").await;
+    let failing = site.webhookdb.run(&["status"]).await.ok();
+    assert!(failing.starts_with("Status   healthy; notifications: 1 of 1 failing\n"), "{failing}");
+    assert!(failing.contains(&format!("`webhookdb notification show {id}`")), "{failing}");
     for (colourless, argument) in [(true, "NO_COLOR"), (false, "CLICOLOR_FORCE")] {
         let mut command = site.webhookdb.command(&["status"]);
         command.env_remove("NO_COLOR").env(argument, "1").stdout(std::process::Stdio::piped());

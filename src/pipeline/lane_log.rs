@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::lane_task::Landed;
 use super::lanes::LaneContext;
-use super::storm::Storm;
+use super::storm::{Admitted, Storm};
 use crate::deliver::{Failure, Finished};
 use crate::model::SubscriptionId;
 
@@ -35,12 +35,12 @@ impl LaneLog {
         let event = &event.id;
         match finished {
             Finished::Retry { wait } => {
-                let Some(untold) = self.attempts.admits(Instant::now()) else { return };
+                let Some(Admitted { untold }) = self.attempts.admits(Instant::now()) else { return };
                 info!(%subscription, source, table = table(), %lsn, index, event, attempt, reason, retry_in = ?wait, untold,
                     "an attempt failed");
             }
             Finished::GivenUp => {
-                let Some(untold) = self.given_up.admits(Instant::now()) else { return };
+                let Some(Admitted { untold }) = self.given_up.admits(Instant::now()) else { return };
                 warn!(%subscription, source, table = table(), %lsn, index, event, attempt, reason, untold,
                     "a notification was given up");
             }
@@ -51,7 +51,7 @@ impl LaneLog {
     /// The endpoint fails whatever it is sent.
     pub(super) fn fails(&mut self, failure: &Failure) {
         let (subscription, source, reason) = (self.subscription, self.context.source_name.as_str(), &failure.reason);
-        let Some(untold) = self.turns.admits(Instant::now()) else { return };
+        let Some(Admitted { untold }) = self.turns.admits(Instant::now()) else { return };
         warn!(%subscription, source, reason, untold,
             "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
     }
@@ -59,7 +59,7 @@ impl LaneLog {
     /// The endpoint is well again, and is owed so many.
     pub(super) fn accepts_again(&mut self, pending: usize) {
         let (subscription, source) = (self.subscription, self.context.source_name.as_str());
-        let Some(untold) = self.turns.admits(Instant::now()) else { return };
+        let Some(Admitted { untold }) = self.turns.admits(Instant::now()) else { return };
         info!(%subscription, source, pending, untold, "the endpoint accepts again; what it is owed goes out");
     }
 

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use tracing::info;
 
 use super::asked::{Answer, Asked, Service};
-use super::storm::Storm;
+use super::storm::{Admitted, Storm};
 use crate::catalog::CatalogError;
 use crate::catalog::retry_requests::{self, Kept, RetryRequest};
 use crate::deliver::AttemptKind;
@@ -42,7 +42,7 @@ impl RetriesAsked {
         reason: Option<&str>,
     ) {
         let admitted = self.storm.lock().unwrap_or_else(PoisonError::into_inner).admits(Instant::now());
-        let Some(untold) = admitted else { return };
+        let Some(Admitted { untold }) = admitted else { return };
         let (subscription, source) = (subscription.opaque_id, asked.context.source_name.as_str());
         let (lsn, index) = (kept.position.commit_lsn, kept.position.index);
         let table = asked.catalog.index().table_name(source, kept.relation_oid);

@@ -7,6 +7,13 @@ const LINES: u32 = 10;
 
 const PERIOD: Duration = Duration::from_secs(10);
 
+/// A line that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// How many were not since the last one that was, where there are any: a field of this line.
+    pub(super) untold: Option<u64>,
+}
+
 /// What was written and what was not, lately.
 #[derive(Debug)]
 pub(super) struct Storm {
@@ -20,8 +27,8 @@ impl Storm {
         Self { since: now, written: 0, kept_back: 0 }
     }
 
-    /// Whether this line is to be written, and how many were not since the last one that was.
-    pub(super) fn admits(&mut self, now: Instant) -> Option<u64> {
+    /// Whether this line is to be written.
+    pub(super) fn admits(&mut self, now: Instant) -> Option<Admitted> {
         if now.saturating_duration_since(self.since) >= PERIOD {
             (self.since, self.written) = (now, 0);
         }
@@ -30,7 +37,8 @@ impl Storm {
             return None;
         }
         self.written += 1;
-        Some(std::mem::take(&mut self.kept_back))
+        let untold = std::mem::take(&mut self.kept_back);
+        Some(Admitted { untold: (untold > 0).then_some(untold) })
     }
 
     /// When the number of those that were not written is to be told by itself, where there are any: their storm may be over.
@@ -54,8 +62,8 @@ mod tests {
         let mut storm = Storm::new(now);
         let written = (0..1000).filter(|_| storm.admits(now).is_some()).count();
         assert_eq!(written, 10);
-        assert_eq!(storm.admits(now + PERIOD), Some(990));
-        assert_eq!(storm.admits(now + PERIOD), Some(0));
+        assert_eq!(storm.admits(now + PERIOD), Some(Admitted { untold: Some(990) }));
+        assert_eq!(storm.admits(now + PERIOD), Some(Admitted { untold: None }));
     }
 
     #[test]

@@ -36,10 +36,21 @@ fn verdict(report: &Report, catalog_was_read: bool) -> String {
     if !catalog_was_read {
         wrong.insert(0, "the catalog could not be read".to_owned());
     }
-    if wrong.is_empty() {
-        return format!("Status   {}", painted(AnsiColor::Green, "healthy"));
-    }
-    format!("Status   {}: {}", painted(AnsiColor::Red, "not healthy"), wrong.join("; "))
+    let (colour, word) = if wrong.is_empty() { (AnsiColor::Green, "healthy") } else { (AnsiColor::Red, "not healthy") };
+    let because = if wrong.is_empty() { String::new() } else { format!(": {}", wrong.join("; ")) };
+    let besides = endpoints(&report.subscriptions).map_or_else(String::new, |besides| format!("; {besides}"));
+    format!("Status   {}{because}{besides}", painted(colour, word))
+}
+
+/// Endpoints that are not well are their subscribers' affair: told, and no reason to call the whole unhealthy.
+fn endpoints(subscriptions: &[SubscriptionReport]) -> Option<String> {
+    let is_deactivated = |one: &&SubscriptionReport| one.status == SubscriptionState::Deactivated.as_str();
+    let deactivated = subscriptions.iter().filter(is_deactivated).count();
+    let failing = subscriptions.iter().filter(|one| one.failing_since.is_some() && !is_deactivated(one)).count();
+    let counted = [(failing, "failing"), (deactivated, "deactivated")].into_iter().filter(|(count, _)| *count > 0);
+    let all = subscriptions.len();
+    let counted: Vec<String> = counted.map(|(count, word)| format!("{count} of {all} {word}")).collect();
+    (!counted.is_empty()).then(|| format!("notifications: {}", counted.join(", ")))
 }
 
 fn daemon_line(daemon: &DaemonReport, catalog_was_read: bool) -> String {
@@ -79,8 +90,12 @@ fn source_lines(source: &SourceReport) -> Vec<String> {
     let mut lines = vec![format!("Source {}   {state}   slot {}", source.name, source.slot)];
     lines.extend(source.reason.iter().map(|reason| format!("  {}", painted(state_colour(source.state), reason))));
     lines.extend(source.hint.iter().map(|hint| hint_line(hint)));
-    lines.push(format!("  lag {}, {seconds}; retained {}", bytes(source.lag_bytes), bytes(source.retained_bytes)));
-    lines.push(format!("  checkpoint {}, confirmed {}", lsn(&source.checkpoint_lsn), lsn(&source.confirmed_lsn)));
+    if source.lag_bytes.is_some() || source.retained_bytes.is_some() {
+        lines.push(format!("  lag {}, {seconds}; retained {}", bytes(source.lag_bytes), bytes(source.retained_bytes)));
+    }
+    if source.checkpoint_lsn.is_some() || source.confirmed_lsn.is_some() {
+        lines.push(format!("  checkpoint {}, confirmed {}", lsn(&source.checkpoint_lsn), lsn(&source.confirmed_lsn)));
+    }
     lines.extend(source.slot_lines.clone());
     for Warning { what, remedy } in &source.warnings {
         lines.extend([format!("  {}: {what}", painted(AnsiColor::Yellow, "warning")), hint_line(remedy)]);
@@ -145,7 +160,8 @@ fn remarks(subscription: &SubscriptionReport) -> Vec<String> {
         lines.push(hint_line(&format!("`webhookdb notification show {opaque_id}` has the last errors")));
     }
     if *failed > 0 {
-        lines.push(format!("  {opaque_id} has {failed} notifications that were given up"));
+        let events = if *failed == 1 { "event was" } else { "events were" };
+        lines.push(format!("  {opaque_id}: {failed} {events} given up"));
         lines.push(hint_line(&format!(
             "`webhookdb notification failures {opaque_id}` shows them, `retry` sends them again"
         )));
