@@ -416,3 +416,79 @@ async fn status_is_well_where_a_daemon_streams_and_exits_0() {
     assert!(text.contains("alive") && text.contains("streaming") && text.contains(&id), "{text}");
     drop(daemon);
 }
+
+/// What a shell would offer, by what the program itself prints for it.
+#[tokio::test]
+async fn completions_and_man_pages_are_made_by_the_program_without_a_config() {
+    let webhookdb = Webhookdb::with_text("no = \"config\"");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = webhookdb.run(&["completions", shell, "--name", "webhookdb-notifications"]).await.ok();
+        assert!(script.contains("webhookdb-notifications") && script.contains("integrations"), "{shell}: {script}");
+    }
+    let script = webhookdb.run(&["completions", "bash"]).await.ok();
+    let complete = "COMP_WORDS=(webhookdb notification ena); COMP_CWORD=2; _webhookdb webhookdb ena notification; echo ${COMPREPLY[@]}";
+    let output = tokio::process::Command::new("bash")
+        .args(["-c", &format!("{script}\n{complete}")])
+        .output()
+        .await
+        .expect("bash");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "enable", "{output:?}");
+    let page = webhookdb.run(&["man"]).await.ok();
+    assert!(page.contains(".TH webhookdb 1") && page.contains("notification"), "{page}");
+    let directory = webhookdb.directory().join("man/man1");
+    let target = directory.to_str().expect("UTF-8");
+    webhookdb.run(&["man", "--output", target, "--name", "webhookdb-notifications"]).await.ok();
+    for name in
+        ["webhookdb-notifications", "webhookdb-notifications-status", "webhookdb-notifications-notification-create"]
+    {
+        let page = std::fs::read_to_string(directory.join(format!("{name}.1"))).expect(name);
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn status_begins_with_the_verdict_and_has_no_colours_where_there_is_no_terminal() {
+    let site = Site::new("status_screen").await;
+    let id = site.subscribe("stripe_charge_v1", "https://127.0.0.1/hooks").await;
+    let down = site.webhookdb.run(&["status"]).await.stdout;
+    assert!(down.starts_with("Status   not healthy: source main is stopped\nDaemon   never started\n"), "{down}");
+    let daemon = site.serve().await;
+    let up = site.webhookdb.run(&["status"]).await.ok();
+    assert!(up.starts_with("Status   healthy\nDaemon   alive, host "), "{up}");
+    assert!(up.contains(&format!("  {id}   ")) && up.contains("https://127.0.0.1/hooks"), "{up}");
+    site.database.execute("UPDATE notifications.subscriptions SET failing_since = now()").await;
+    let failing = site.webhookdb.run(&["status"]).await.ok();
+    assert!(failing.starts_with("Status   healthy; notifications: 1 of 1 failing\n"), "{failing}");
+    assert!(failing.contains(&format!("`webhookdb notification show {id}`")), "{failing}");
+    for (colourless, argument) in [(true, "NO_COLOR"), (false, "CLICOLOR_FORCE")] {
+        let mut command = site.webhookdb.command(&["status"]);
+        command.env_remove("NO_COLOR").env(argument, "1").stdout(std::process::Stdio::piped());
+        let output = command.output().await.expect("the binary");
+        assert_eq!(!output.stdout.contains(&0x1b), colourless, "{argument}: {output:?}");
+    }
+    drop(daemon);
+}
+
+#[tokio::test]
+async fn status_tells_what_it_can_where_the_catalog_is_away() {
+    let database = TestDatabase::create("status_no_catalog").await;
+    let site = Site::in_database(database, |config| config).await;
+    let daemon = site.serve().await;
+    site.webhookdb.reconfigure(&site.config.clone().set("catalog.url", "postgres://127.0.0.1:1/nowhere"));
+    let output = site.webhookdb.run(&["status"]).await;
+    let words = [
+        "the catalog could not be read",
+        "source main is unreachable",
+        "slot in use by",
+        "something reads from the slot",
+    ];
+    for word in words {
+        assert!(output.stdout.contains(word), "{word}: {output:#?}");
+    }
+    assert!(
+        output.stderr.contains("cannot use the catalog's database") && output.stderr.contains("hint: "),
+        "{output:#?}"
+    );
+    output.fails_with(1);
+    drop(daemon);
+}

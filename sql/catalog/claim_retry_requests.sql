@@ -15,7 +15,7 @@ WITH claimed AS (
     )
     RETURNING id, subscription, event_id
 )
-SELECT c.id, c.subscription, c.event_id, o.attempts, octet_length(b.body) AS bytes
+SELECT c.id, c.subscription, c.event_id, o.attempts, octet_length(b.body) AS bytes, o.relation_oid, o.commit_lsn, o.index
 FROM claimed c
 LEFT JOIN notifications.outbox o
     ON o.event_id = c.event_id AND o.subscription = c.subscription AND o.state <> 'delivered'

@@ -1,5 +1,5 @@
 -- Each subscription with what it is owed and what was given up.
-SELECT s.opaque_id, s.state, s.last_success_at, s.last_failure_at, s.failing_since, s.halted_at, s.halted_because,
+SELECT s.opaque_id, s.url, s.state, s.last_success_at, s.last_failure_at, s.failing_since, s.halted_at, s.halted_because,
     coalesce(o.pending, 0) AS pending, coalesce(o.failed, 0) AS failed
 FROM notifications.subscriptions s
 LEFT JOIN (

@@ -1,6 +1,9 @@
 //! The names, labels and units of all metrics.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Bytes of log that the server has and that were not read yet, by source.
@@ -36,6 +39,15 @@ pub const VALUES_SENT_AS_TEXT_TOTAL: &str = "webhookdb_values_sent_as_text_total
 /// Always 1; its label tells the version.
 pub const BUILD_INFO: &str = "webhookdb_build_info";
 
+/// Subscriptions that have series of their own: each costs some ten of them, of which a Prometheus takes tens of thousands.
+const SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// What the subscriptions beyond those share, as their label.
+const OTHER_SUBSCRIPTIONS: &str = "other";
+
+/// The subscriptions that have series of their own, for as long as the process lives: series do not end either.
+static SUBSCRIPTIONS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 /// From a millisecond on a fast network to the longest timeout that the config allows.
 const DURATION_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0];
@@ -45,6 +57,32 @@ const COMMIT_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0,
     86_400.0, 259_200.0,
 ];
+
+/// The label of a subscription with traffic: its opaque id, or `other` where many had some before it.
+#[must_use]
+pub fn subscription_label(opaque_id: &str) -> String {
+    label_among(&mut SUBSCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner), opaque_id)
+}
+
+fn label_among(known: &mut BTreeSet<String>, opaque_id: &str) -> String {
+    if !known.contains(opaque_id) && known.len() >= SUBSCRIPTIONS_MAX {
+        return OTHER_SUBSCRIPTIONS.to_owned();
+    }
+    known.insert(opaque_id.to_owned());
+    opaque_id.to_owned()
+}
+
+/// Counts notifications that will never be sent, since their subscription is deleted; `subscription` is its label, and empty
+/// for the changes of a table whose integration was removed.
+pub fn discarded(subscription: &str, count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    counter!(NOTIFICATIONS_TOTAL, "subscription" => subscription.to_owned(), "outcome" => "discarded").increment(count);
+}
+
+/// Counts a connection of a source after its first; 0 makes the series, so that the first one is seen as an increase.
+pub fn reconnected(source: &str, count: u64) {
+    counter!(RECONNECTS_TOTAL, "source" => source.to_owned()).increment(count);
+}
 
 /// Installs the recorder of this process.
 ///
@@ -57,6 +95,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!(MEMORY_BYTES).set(0.0);
     Ok(handle)
 }
 
@@ -89,4 +128,20 @@ fn describe() {
     describe_counter!(RECONNECTS_TOTAL, "Replication connections made after the first");
     describe_counter!(VALUES_SENT_AS_TEXT_TOTAL, "Values that could not be read as their type");
     describe_gauge!(BUILD_INFO, "The version that runs");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_beyond_the_cap_share_a_label_and_the_others_keep_theirs() {
+        let mut known = BTreeSet::new();
+        for number in 0..SUBSCRIPTIONS_MAX {
+            assert_eq!(label_among(&mut known, &number.to_string()), number.to_string());
+        }
+        assert_eq!(label_among(&mut known, "one more"), OTHER_SUBSCRIPTIONS);
+        assert_eq!(label_among(&mut known, "7"), "7");
+        assert_eq!(known.len(), SUBSCRIPTIONS_MAX);
+    }
 }

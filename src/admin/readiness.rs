@@ -67,7 +67,7 @@ impl SourceState {
     }
 
     /// The state and its reason, as metrics name them.
-    const fn labels(&self) -> (&'static str, &'static str) {
+    const fn labels(&self) -> Labels {
         match self {
             Self::Starting { .. } => ("starting", ""),
             Self::Streaming => ("streaming", ""),
@@ -75,11 +75,13 @@ impl SourceState {
             Self::Failed { label, .. } => ("failed", label),
         }
     }
+}
 
-    fn gauge(&self, source_name: &str) -> Gauge {
-        let (state, reason) = self.labels();
-        gauge!(SOURCE_STATE, "source" => source_name.to_owned(), "state" => state, "reason" => reason)
-    }
+/// A state and its reason, as the metric has them.
+type Labels = (&'static str, &'static str);
+
+fn gauge_of(source_name: &str, (state, reason): Labels) -> Gauge {
+    gauge!(SOURCE_STATE, "source" => source_name.to_owned(), "state" => state, "reason" => reason)
 }
 
 /// What helps where one subscription holds back a source.
@@ -97,11 +99,24 @@ struct Sources {
     opened: bool,
     /// Why nothing is read from a source that streams, by who holds it back.
     held_back: BTreeMap<(String, String), String>,
+    /// What the metric says of each.
+    shown: BTreeMap<String, Labels>,
 }
 
 impl Sources {
     fn held_back(&self, name: &str) -> Option<String> {
         self.held_back.iter().find(|((source, _), _)| source == name).map(|(_, reason)| reason.clone())
+    }
+
+    /// Brings the metric of a source up to its state.
+    fn show(&mut self, name: &str) {
+        let Some(state) = self.states.get(name) else { return };
+        let labels = self.with_hold(name, state).labels();
+        gauge_of(name, labels).set(1.0);
+        let before = self.shown.insert(name.to_owned(), labels).filter(|before| *before != labels);
+        if let Some(before) = before {
+            gauge_of(name, before).set(0.0);
+        }
     }
 
     /// A source that streams, but is held back, waits.
@@ -119,12 +134,8 @@ impl Readiness {
     /// Sets the state of a source.
     pub fn set(&self, source_name: &str, state: SourceState) {
         let mut sources = self.sources();
-        state.gauge(source_name).set(1.0);
-        let labels = state.labels();
-        let before = sources.states.insert(source_name.to_owned(), state);
-        if let Some(before) = before.filter(|before| before.labels() != labels) {
-            before.gauge(source_name).set(0.0);
-        }
+        sources.states.insert(source_name.to_owned(), state);
+        sources.show(source_name);
     }
 
     /// Why nothing is read from a source, where somebody holds it back.
@@ -153,6 +164,7 @@ impl Readiness {
             Some(reason) => sources.held_back.insert(key, reason),
             None => sources.held_back.remove(&key),
         };
+        sources.show(source_name);
     }
 
     /// The state of the whole: the worst of its sources. Of several sources it tells the reason of each that does not stream.

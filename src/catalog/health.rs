@@ -13,6 +13,8 @@ use crate::model::Lsn;
 pub struct SubscriptionHealth {
     /// Its name for users and scripts.
     pub opaque_id: String,
+    /// Where its notifications go.
+    pub url: String,
     /// Where it is in its life.
     pub status: String,
     /// Notifications in the outbox that are still to be delivered.
@@ -41,6 +43,7 @@ pub async fn subscriptions(client: &Client) -> Result<Vec<SubscriptionHealth>, C
         .map(|row| {
             Ok(SubscriptionHealth {
                 opaque_id: row.try_get("opaque_id")?,
+                url: row.try_get("url")?,
                 status: row.try_get("state")?,
                 pending: row.try_get("pending")?,
                 failed: row.try_get("failed")?,

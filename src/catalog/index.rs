@@ -59,6 +59,15 @@ impl CatalogIndex {
         self.routes.get(source)?.get(&relation_oid)
     }
 
+    /// What a table is called, for the log: by its name, or by its OID where nobody knows it any more.
+    #[must_use]
+    pub fn table_name(&self, source: &str, relation_oid: u32) -> String {
+        match self.route(source, relation_oid) {
+            Some(Route::Table(route)) => route.relation.table_name.clone(),
+            _ => relation_oid.to_string(),
+        }
+    }
+
     /// The subscription of this number.
     #[must_use]
     pub fn subscription(&self, id: i64) -> Option<&Arc<Subscription>> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Row};
 
 use super::CatalogError;
+use crate::model::{Lsn, Position};
 
 /// An asker that has not said for so long that it still waits is believed to be gone: its request is not claimed any more.
 pub const ASKER_WAITS: Duration = Duration::from_secs(30);
@@ -29,6 +31,10 @@ pub struct Kept {
     pub attempts: u32,
     /// The length of its body.
     pub bytes: usize,
+    /// Its table.
+    pub relation_oid: u32,
+    /// Its place among all changes of the source.
+    pub position: Position,
 }
 
 /// What became of a request.
@@ -66,10 +72,15 @@ pub async fn claim(client: &Client, daemon: &str, source: &str, limit: i64) -> R
         .map(|row| {
             let attempts: Option<i32> = row.try_get("attempts")?;
             let bytes: Option<i32> = row.try_get("bytes")?;
-            let kept = attempts.zip(bytes).map(|(attempts, bytes)| Kept {
-                attempts: attempts.unsigned_abs(),
-                bytes: usize::try_from(bytes).unwrap_or_default(),
-            });
+            let kept = match attempts.zip(bytes) {
+                Some((attempts, bytes)) => Some(Kept {
+                    attempts: attempts.unsigned_abs(),
+                    bytes: usize::try_from(bytes).unwrap_or_default(),
+                    relation_oid: row.try_get("relation_oid")?,
+                    position: position(row)?,
+                }),
+                None => None,
+            };
             Ok(RetryRequest {
                 id: row.try_get("id")?,
                 subscription: row.try_get("subscription")?,
@@ -78,6 +89,11 @@ pub async fn claim(client: &Client, daemon: &str, source: &str, limit: i64) -> R
             })
         })
         .collect()
+}
+
+fn position(row: &Row) -> Result<Position, CatalogError> {
+    let (commit_lsn, index): (PgLsn, i64) = (row.try_get("commit_lsn")?, row.try_get("index")?);
+    Ok(Position::new(Lsn::new(commit_lsn.into()), index.unsigned_abs()))
 }
 
 /// Answers a request.

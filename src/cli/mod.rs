@@ -8,6 +8,7 @@ mod integrations;
 mod notification;
 mod org;
 mod output;
+mod packaging;
 mod prompt;
 pub mod serve;
 mod setup;
@@ -53,6 +54,10 @@ enum Command {
     Notification(notification::NotificationCommand),
     /// Show the main job, whole, on a throwaway Postgres
     Demo(demo::DemoArgs),
+    /// Print the completions of a shell
+    Completions(packaging::CompletionsArgs),
+    /// Print the man page, or write those of all commands
+    Man(packaging::ManArgs),
 }
 
 /// Runs the command that the process's arguments say, and tells how the process is to end.
@@ -94,6 +99,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Integrations(command) => Box::pin(integrations::run(&settings()?, command)).await?,
         Command::Notification(command) => Box::pin(notification::run(&settings()?, command)).await?,
         Command::Demo(args) => Box::pin(demo::run(args)).await?,
+        Command::Completions(args) => packaging::completions(args)?,
+        Command::Man(args) => packaging::man(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,6 @@
 //! `webhookdb serve`: the daemon.
 
-use std::io::IsTerminal;
-
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +34,11 @@ fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let discreet = filter_fn(is_discreet);
     match settings.format() {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().with(discreet).init(),
+        // Colours as everywhere else: for a terminal, unless NO_COLOR or TERM=dumb forbids them.
+        LogFormat::Text => {
+            let is_coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+            lines.with_ansi(is_coloured).finish().with(discreet).init();
+        }
         LogFormat::Json => lines.json().finish().with(discreet).init(),
     }
     Ok(())

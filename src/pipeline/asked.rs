@@ -14,6 +14,7 @@ use super::lanes::LaneContext;
 use crate::catalog::CatalogError;
 use crate::deliver::{AttemptKind, Failure};
 use crate::model::{Subscription, SubscriptionState};
+use crate::postgres::Outage;
 
 /// Requests of one kind under way at once; more of them wait to be claimed.
 const AT_ONCE: usize = 16;
@@ -60,15 +61,17 @@ impl Asked {
         let mut changes = self.catalog.asked();
         let mut under_way = JoinSet::new();
         let mut may_be_more = true;
+        let outage = Outage::new("reading what is asked for").of_source(&self.context.source_name);
         loop {
             let room = AT_ONCE - under_way.len();
             if may_be_more && room > 0 {
                 self.context.fence.opened().await;
-                let claimed = self.claim(&*service, room).await.unwrap_or_else(|error| {
-                    let (source, error) = (&self.context.source_name, &error as &dyn std::error::Error);
-                    warn!(source, error, "what is asked for could not be read");
-                    Vec::new()
-                });
+                let claimed = self.claim(&*service, room).await;
+                match &claimed {
+                    Ok(_) => outage.succeeded(),
+                    Err(error) => outage.failed(error),
+                }
+                let claimed = claimed.unwrap_or_default();
                 may_be_more = claimed.len() == room;
                 for request in claimed {
                     under_way.spawn(self.clone().serve_one(service.clone(), request));

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use metrics::{Counter, counter};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::live_types::{cast_wanted, learn_types};
 use super::session::Session;
-use crate::admin::metrics::{CHANGES_TOTAL, NOTIFICATIONS_TOTAL, VALUES_SENT_AS_TEXT_TOTAL};
+use crate::admin::metrics::{CHANGES_TOTAL, VALUES_SENT_AS_TEXT_TOTAL, discarded, subscription_label};
 use crate::catalog::{CatalogIndex, Integration, Route, TableRoute, subscriptions};
 use crate::checkpoint::{Anchor, Resume, Stuck, Ticket, TransactionStart, Verdict};
 use crate::decode::{Casts, Message, Relation, Shape, Types, parse};
@@ -59,7 +59,10 @@ impl Backlog {
     /// The subscription is deleted: nothing is owed to it.
     fn forget_first(&mut self, session: &Session) {
         if let Some(pending) = self.0.pop_front() {
-            warn!(subscription = %pending.subscription.opaque_id, event = pending.arrival.event.id, "deleted in the meantime");
+            // One for each change that was read by an older catalog: no line for each, but a number.
+            let subscription = pending.subscription.opaque_id;
+            debug!(%subscription, event = pending.arrival.event.id, "deleted in the meantime");
+            discarded(&subscription_label(&subscription.to_string()), 1);
             session.progress.settle([pending.arrival.ticket]);
         }
     }
@@ -291,7 +294,7 @@ impl<'a> Intake<'a> {
         let index = self.catalog.index();
         let Route::Table(route) = self.route(&index, relation_oid).await? else {
             self.counters.count(change.operation());
-            counter!(NOTIFICATIONS_TOTAL, "subscription" => "", "outcome" => "discarded").increment(1);
+            discarded("", 1);
             self.session.progress.read(|watermark| watermark.read(position, start.xid));
             return Ok(());
         };

@@ -6,6 +6,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::admin::metrics::{
     ATTEMPTS_TOTAL, COMMIT_TO_DELIVERY_SECONDS, DELIVERY_DURATION_SECONDS, NOTIFICATIONS_TOTAL, PENDING_NOTIFICATIONS,
+    discarded, subscription_label,
 };
 use crate::deliver::Failure;
 use crate::model::Subscription;
@@ -24,7 +25,7 @@ pub(super) struct LaneMeters {
 
 impl LaneMeters {
     pub(super) fn new(subscription: &Subscription) -> Self {
-        let subscription = subscription.opaque_id.to_string();
+        let subscription = subscription_label(&subscription.opaque_id.to_string());
         let outcome = |outcome: &'static str| counter!(NOTIFICATIONS_TOTAL, "subscription" => subscription.clone(), "outcome" => outcome);
         Self {
             delivered: outcome("delivered"),
@@ -52,6 +53,11 @@ impl LaneMeters {
     pub(super) fn delivered(&self, committed_at: SystemTime) {
         self.delivered.increment(1);
         self.commit_to_delivery.record(committed_at.elapsed().unwrap_or_default());
+    }
+
+    /// So many will never be sent: the subscription is deleted.
+    pub(super) fn discarded(&self, count: usize) {
+        discarded(&self.subscription, count);
     }
 
     pub(super) fn pending(&mut self, pending: usize) {

@@ -8,17 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, info, warn};
 
 use self::writing::Written;
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
 use super::in_flight::{Permit, Share};
+use super::lane_log::LaneLog;
 use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Paging, Task, read_body, read_page};
-use super::storm::Storm;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start};
 use crate::model::{Body, Event, Subscription};
@@ -49,10 +48,10 @@ struct Change {
     deadline: Instant,
 }
 
-struct Landed {
+pub(super) struct Landed {
     id: EntryId,
-    event: Arc<Event>,
-    attempt: u32,
+    pub(super) event: Arc<Event>,
+    pub(super) attempt: u32,
     begun_at: SystemTime,
     took: Duration,
     outcome: Result<(), Failure>,
@@ -80,7 +79,7 @@ pub(super) struct LaneTask {
     /// Whether the endpoint's last answer was an acceptance.
     trusted: bool,
     limit: OutboxLimit,
-    storm: Storm,
+    log: LaneLog,
     pressure: watch::Receiver<u64>,
     meters: LaneMeters,
 }
@@ -97,7 +96,7 @@ impl LaneTask {
             pressure: context.pressure.clone(),
             meters: LaneMeters::new(&subscription),
             limit,
-            storm: Storm::new(Instant::now()),
+            log: LaneLog::new(context.clone(), subscription.opaque_id),
             endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
             attempts: FuturesUnordered::new(),
@@ -128,6 +127,7 @@ impl LaneTask {
             self.advance();
             let wake = self.lane.next_wake(Instant::now());
             let leave_by = self.leave_by();
+            let untold = self.log.due();
             let change_by = self.change.as_ref().map(|change| change.deadline);
             let state = self.endpoint.subscription.state;
             let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane, state);
@@ -149,6 +149,7 @@ impl LaneTask {
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
                 () = sleep_until(wake), if wake.is_some() => self.lane.wake(Instant::now()),
+                () = sleep_until(untold), if untold.is_some() => self.log.tell_kept_back(),
             }
         }
     }
@@ -286,9 +287,7 @@ impl LaneTask {
         self.meters.delivered(landed.event.committed_at);
         self.context.progress.settle(self.lane.succeeded(landed.id, Instant::now()));
         if !was_flowing {
-            let (subscription, pending) = (self.endpoint.subscription.opaque_id, self.lane.pending());
-            let source = &self.context.source_name;
-            info!(%subscription, source, pending, "the endpoint accepts again; what it is owed goes out");
+            self.log.accepts_again(self.lane.pending());
         }
     }
 
@@ -296,35 +295,15 @@ impl LaneTask {
         self.context.stats.failed(self.endpoint.subscription.id);
         let was_flowing = self.lane.is_flowing();
         let finished = self.lane.failed(landed.id, setback(landed, failure), Instant::now());
-        self.tell(landed, failure, &finished);
+        self.log.failed(landed, failure, &finished);
         if finished == Finished::GivenUp {
             self.meters.failed.increment(1);
         }
         if was_flowing && !self.lane.is_flowing() {
-            let (subscription, reason) = (self.endpoint.subscription.opaque_id, &failure.reason);
-            let source = &self.context.source_name;
-            warn!(%subscription, source, reason, "the endpoint fails; all that it is owed waits in the outbox until a probe is accepted");
+            self.log.fails(failure);
         }
         if failure.answer.as_ref().is_some_and(Answer::is_gone) {
             self.deactivate("the endpoint answered 410 Gone".into());
-        }
-    }
-
-    fn tell(&mut self, landed: &Landed, failure: &Failure, finished: &Finished) {
-        let subscription = self.endpoint.subscription.opaque_id;
-        let Landed { event, attempt, .. } = landed;
-        let (source, lsn, index) = (&self.context.source_name, event.position.commit_lsn, event.position.index);
-        let (table, event, reason) = (event.relation_oid, &event.id, &failure.reason);
-        match finished {
-            Finished::Retry { wait } => {
-                let Some(untold) = self.storm.admits(Instant::now()) else { return };
-                info!(%subscription, %source, table, %lsn, index, event, attempt, reason, retry_in = ?wait, untold,
-                    "an attempt failed");
-            }
-            Finished::GivenUp => {
-                warn!(%subscription, %source, table, %lsn, index, event, attempt, reason, "a notification was given up");
-            }
-            Finished::Probed => debug!(%subscription, %source, event, reason, "a probe failed"),
         }
     }
 
@@ -349,9 +328,12 @@ impl LaneTask {
     async fn abandon(mut self: Box<Self>, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
         self.attempts.clear();
         inbox.close();
+        let mut discarded = self.lane.pending();
         while let Some(arrival) = inbox.recv().await {
             self.context.progress.settle([arrival.ticket]);
+            discarded += 1;
         }
+        self.meters.discarded(discarded);
         if self.writing.is_some()
             && let Ok(written) = finished(&mut self.writing).await
         {

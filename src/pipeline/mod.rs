@@ -9,6 +9,7 @@ mod error;
 mod fence;
 mod in_flight;
 mod intake;
+mod lane_log;
 mod lane_meters;
 mod lane_task;
 mod lanes;

@@ -1,7 +1,7 @@
 //! Retries by hand. Whatever comes of one, the automatic attempts stay as they are: what is owed goes on being owed, and only
 //! a failure that is accepted at last stops being one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,8 +11,9 @@ use tracing::info;
 
 use super::asked::{Answer, Asked, Service};
 use super::endpoint::EndpointError;
+use super::storm::{Admitted, Storm};
 use crate::catalog::CatalogError;
-use crate::catalog::retry_requests::{self, RetryRequest};
+use crate::catalog::retry_requests::{self, Kept, RetryRequest};
 use crate::deliver::AttemptKind;
 use crate::model::{AttemptRecord, Subscription};
 use crate::outbox::Operation;
@@ -23,11 +24,31 @@ const BODIES: usize = 4 << 20;
 
 pub(super) struct RetriesAsked {
     bodies: Semaphore,
+    storm: Mutex<Storm>,
 }
 
 impl RetriesAsked {
     pub(super) fn new() -> Self {
-        Self { bodies: Semaphore::new(BODIES) }
+        Self { bodies: Semaphore::new(BODIES), storm: Mutex::new(Storm::new(Instant::now())) }
+    }
+
+    /// Whoever asks for thousands is told of each by the command.
+    fn tell(
+        &self,
+        asked: &Asked,
+        subscription: &Subscription,
+        request: &RetryRequest,
+        kept: &Kept,
+        attempt: u32,
+        reason: Option<&str>,
+    ) {
+        let admitted = self.storm.lock().unwrap_or_else(PoisonError::into_inner).admits(Instant::now());
+        let Some(Admitted { untold }) = admitted else { return };
+        let (subscription, source) = (subscription.opaque_id, asked.context.source_name.as_str());
+        let (lsn, index) = (kept.position.commit_lsn, kept.position.index);
+        let table = asked.catalog.index().table_name(source, kept.relation_oid);
+        let event = &request.event_id;
+        info!(%subscription, source, table, %lsn, index, event, attempt, reason, untold, "sent again by hand");
     }
 }
 
@@ -51,8 +72,7 @@ impl Service for RetriesAsked {
         let kind = AttemptKind::Notification { attempt };
         let outcome = asked.post(&subscription, &request.event_id, kind, body).await?;
         let reason = outcome.as_ref().err().map(|failure| failure.reason.clone());
-        let source = &asked.context.source_name;
-        info!(subscription = %subscription.opaque_id, source, event = request.event_id, reason, "sent again by hand");
+        self.tell(asked, &subscription, request, &kept, attempt, reason.as_deref());
         let failed = outcome.err().map(|failure| failure.record(attempt, at, begun.elapsed()));
         record(asked, request, failed).await?;
         reason.map_or(Ok(()), Err)

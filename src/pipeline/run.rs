@@ -15,6 +15,7 @@ use super::lease::Identity;
 use super::memory::Memory;
 use super::read_back::ReadBack;
 use super::source_task::{SourceContext, SourceTask};
+use crate::admin::metrics::reconnected;
 use crate::admin::{self, Readiness, SourceState};
 use crate::config::Settings;
 use crate::deliver::Poster;
@@ -50,7 +51,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
     let read_back = Arc::new(ReadBack::new(lanes::read_back_bytes(delivery)));
     let identity = Identity::new();
     // Before any of them can fail: one that has not begun is not hopeless.
-    settings.sources().iter().for_each(|source| readiness.set(source.name(), SourceState::default()));
+    for source in settings.sources() {
+        readiness.set(source.name(), SourceState::default());
+        reconnected(source.name(), 0);
+    }
     let mut sources = JoinSet::new();
     for source in settings.sources() {
         let context = SourceContext {

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -24,7 +23,7 @@ use super::session::Session;
 use super::slot_watch::SlotWatch;
 use super::stale_holder::StaleHolder;
 use super::upkeep::Upkeep;
-use crate::admin::metrics::RECONNECTS_TOTAL;
+use crate::admin::metrics::reconnected;
 use crate::admin::{Readiness, SourceState};
 use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
 use crate::deliver::Poster;
@@ -267,7 +266,7 @@ impl SourceTask {
         let at = session.progress.read_point().position.commit_lsn;
         let stuck = session.progress.stuck().map(|stuck| stuck.commit_lsn).filter(|commit_lsn| *commit_lsn >= at);
         if self.streamed {
-            counter!(RECONNECTS_TOTAL, "source" => context.name().to_owned()).increment(1);
+            reconnected(context.name(), 1);
         } else {
             tell_known_bug(context.name(), &sentinel).await;
         }

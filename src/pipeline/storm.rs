@@ -1,4 +1,4 @@
-//! Log lines of an endpoint that fails in a storm: a few are written, the rest is counted.
+//! Log lines that come in a storm: a few are written, the rest is counted.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,13 @@ use std::time::{Duration, Instant};
 const LINES: u32 = 10;
 
 const PERIOD: Duration = Duration::from_secs(10);
+
+/// A line that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// How many were not since the last one that was, where there are any: a field of this line.
+    pub(super) untold: Option<u64>,
+}
 
 /// What was written and what was not, lately.
 #[derive(Debug)]
@@ -20,8 +27,8 @@ impl Storm {
         Self { since: now, written: 0, kept_back: 0 }
     }
 
-    /// Whether this line is to be written, and how many were not since the last one that was.
-    pub(super) fn admits(&mut self, now: Instant) -> Option<u64> {
+    /// Whether this line is to be written.
+    pub(super) fn admits(&mut self, now: Instant) -> Option<Admitted> {
         if now.saturating_duration_since(self.since) >= PERIOD {
             (self.since, self.written) = (now, 0);
         }
@@ -30,7 +37,18 @@ impl Storm {
             return None;
         }
         self.written += 1;
-        Some(std::mem::take(&mut self.kept_back))
+        let untold = std::mem::take(&mut self.kept_back);
+        Some(Admitted { untold: (untold > 0).then_some(untold) })
+    }
+
+    /// When the number of those that were not written is to be told by itself, where there are any: their storm may be over.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.kept_back > 0).then(|| self.since + PERIOD)
+    }
+
+    /// How many were not written since the last one that was.
+    pub(super) const fn take_kept_back(&mut self) -> u64 {
+        std::mem::replace(&mut self.kept_back, 0)
     }
 }
 
@@ -44,7 +62,18 @@ mod tests {
         let mut storm = Storm::new(now);
         let written = (0..1000).filter(|_| storm.admits(now).is_some()).count();
         assert_eq!(written, 10);
-        assert_eq!(storm.admits(now + PERIOD), Some(990));
-        assert_eq!(storm.admits(now + PERIOD), Some(0));
+        assert_eq!(storm.admits(now + PERIOD), Some(Admitted { untold: Some(990) }));
+        assert_eq!(storm.admits(now + PERIOD), Some(Admitted { untold: None }));
+    }
+
+    #[test]
+    fn what_nothing_follows_is_told_by_its_number_when_the_period_is_over() {
+        let now = Instant::now();
+        let mut storm = Storm::new(now);
+        (0..10).for_each(|_| assert!(storm.admits(now).is_some()));
+        assert_eq!(storm.due(), None);
+        (0..5).for_each(|_| assert!(storm.admits(now).is_none()));
+        assert_eq!(storm.due(), Some(now + PERIOD));
+        assert_eq!((storm.take_kept_back(), storm.due()), (5, None));
     }
 }

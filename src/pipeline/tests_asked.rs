@@ -27,7 +27,8 @@ impl Service for TestsAsked {
         };
         let (event_id, body) = test_body(organization, integration);
         let outcome = asked.post(&subscription, &event_id, AttemptKind::Test, body.into()).await?;
-        info!(subscription = %subscription.opaque_id, delivered = outcome.is_ok(), "a test event was sent");
+        let reason = outcome.as_ref().err().map(|failure| &failure.reason);
+        info!(subscription = %subscription.opaque_id, event = event_id, delivered = outcome.is_ok(), reason, "a test event was sent");
         outcome.map_err(|failure| failure.reason)
     }
 

@@ -134,14 +134,7 @@ impl Daemon {
 
     /// Any path of its listener: status and body; status 0 where nobody answers.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let url = format!("http://{}{path}", self.address).parse().expect("a URL");
-        let Ok(Ok(response)) = tokio::time::timeout(Duration::from_secs(5), client.get(url)).await else {
-            return (0, String::new());
-        };
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        (status, String::from_utf8_lossy(&body).into_owned())
+        get(&format!("http://{}{path}", self.address)).await
     }
 
     /// The most memory that it ever had resident, in bytes.
@@ -221,6 +214,18 @@ impl Drop for Daemon {
             eprintln!("--- log of serve at {} ---\n{}---", self.address, self.log());
         }
     }
+}
+
+/// GET: status and body; status 0 where nobody answers.
+pub(crate) async fn get(url: &str) -> (u16, String) {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let url = url.parse().expect("a URL");
+    let Ok(Ok(response)) = tokio::time::timeout(Duration::from_secs(5), client.get(url)).await else {
+        return (0, String::new());
+    };
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    (status, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Keeps the pipe empty for as long as the process lives, and finds the address.

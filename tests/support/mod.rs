@@ -9,6 +9,7 @@ pub(crate) mod edge_values;
 pub(crate) mod fixtures;
 pub(crate) mod oracle;
 pub(crate) mod pgbouncer;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod psql;
 pub(crate) mod receiver;

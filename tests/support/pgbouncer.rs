@@ -71,7 +71,8 @@ fn binary() -> PathBuf {
     binary
 }
 
-async fn free_port() -> u16 {
+/// A port that was free a moment ago, for a program that cannot find one by itself.
+pub(super) async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("an address").port()
 }
