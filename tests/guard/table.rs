@@ -21,7 +21,7 @@ pub(super) enum Destination {
 use Destination::{Answer, Url};
 use Verdict::{Malformed, Passes, Refused};
 
-/// Each row is tried at `create`, at `update --url`, and by a connection of `serve`.
+/// Each row is tried at `create` and by a connection of `serve`, answers at `update --url` too.
 pub(super) const TABLE: &[(Destination, Verdict)] = &[
     // Every network that is refused, by a literal.
     (Url("https://0.0.0.0/"), Refused("a this-host network")),
