@@ -33,9 +33,9 @@ fn the_table_is_long_and_no_row_comes_twice() {
 }
 
 /// The subscriptions are made while everything is allowed and no name exists. Then the default holds, the names get their
-/// answers, and every row is judged by `create` and by an attempt of `serve`, those with a name by `update --url` too (which asks
-/// as `create` does: commands take their time). What is let through meets a
-/// network without a way out: it was dialled, and nothing answered.
+/// answers, and every row is judged by `create` and by an attempt of `serve`, those with a name by `update --url` too: it asks
+/// as `create` does, and commands take their time. What is let through meets a network without a way out: it was dialled,
+/// and nothing answered.
 #[tokio::test]
 async fn each_row_of_the_table_is_judged_by_the_commands_and_at_the_connection() {
     if !namespace::is_own("guard::each_row_of_the_table_is_judged_by_the_commands_and_at_the_connection").await {
@@ -59,18 +59,18 @@ async fn each_row_of_the_table_is_judged_by_the_commands_and_at_the_connection()
     for (row, output) in at_once(&rows, |row| create(&site, &row.url)).await {
         row.is_judged(output, "create");
     }
-    let known: Vec<_> = rows.into_iter().filter(|row| ids.contains_key(&row.url)).collect();
-    let (named, literal): (Vec<_>, Vec<_>) = known.into_iter().partition(|row| row.name.is_some());
-    for (row, output) in at_once(&named, |row| update(&site, &ids[&row.url], &row.url)).await {
+    let known: Vec<_> = rows.iter().filter(|row| !matches!(row.verdict, Verdict::Malformed(_))).collect();
+    let named = known.iter().copied().filter(|row| row.name.is_some());
+    for (row, output) in at_once(named, |row| update(&site, &ids[&row.url], &row.url)).await {
         row.is_judged(output, "update");
     }
     let daemon = site.serve().await;
     // It meets their starts one by one, about in this order, and says so: together they may take long.
-    for row in literal.iter().chain(&named) {
+    for row in &known {
         daemon.wait_for_log(&ids[&row.url]).await;
     }
     upsert_charge(site.database.client(), "ch_1", 1, 1).await;
-    for row in literal.iter().chain(&named) {
+    for row in &known {
         let attempts = |outcome| [("subscription", ids[&row.url].as_str()), ("outcome", outcome)];
         let (expected, other) = match row.verdict {
             Verdict::Passes => ("connect", "guard"),
@@ -209,10 +209,10 @@ async fn update(site: &Site, id: &str, url: &str) -> Output {
 
 /// Each row and what its command left behind, some commands at a time.
 async fn at_once<'r, F: Future<Output = Output>>(
-    rows: &'r [Row],
+    rows: impl IntoIterator<Item = &'r Row>,
     command: impl Fn(&'r Row) -> F,
 ) -> Vec<(&'r Row, Output)> {
-    let commands = rows.iter().map(|row| {
+    let commands = rows.into_iter().map(|row| {
         let output = command(row);
         async move { (row, output.await) }
     });
