@@ -1,55 +1,11 @@
 //! Every way to reach a server, for SQL and for replication alike, against a real one with TLS.
 
-use webhookdb_notifications::config::PostgresUrl;
 use webhookdb_notifications::postgres::{self, PostgresError};
-use webhookdb_notifications::source::{ReplicationConnection, SourceError};
+use webhookdb_notifications::source::SourceError;
 
-use crate::support::secured::{PASSWORD, Secured};
+use crate::support::logins::{by_replication, by_sql, parse, refusal, uses_tls};
+use crate::support::secured::Secured;
 use crate::support::shared_cluster;
-
-const IS_TLS: &str = "SELECT ssl::text FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()";
-
-fn parse(url: &str) -> PostgresUrl {
-    url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
-}
-
-async fn by_sql(url: &str) -> Result<bool, PostgresError> {
-    let client = postgres::connect(&parse(url), "test").await?;
-    let tls: String = client.query_one(IS_TLS, &[]).await?.get(0);
-    Ok(tls == "true")
-}
-
-async fn by_replication(url: &str) -> Result<bool, SourceError> {
-    let mut connection = ReplicationConnection::connect(&parse(url)).await?;
-    let rows = connection.query(IS_TLS).await?;
-    Ok(rows[0][0].as_deref() == Some("true"))
-}
-
-/// Both ways log in, and both by TLS or neither.
-#[track_caller]
-fn both(sql: Result<bool, PostgresError>, replication: Result<bool, SourceError>) -> bool {
-    let (sql, replication) = (sql.unwrap_or_else(|error| panic!("{error:?}")), replication);
-    assert_eq!(sql, replication.unwrap_or_else(|error| panic!("{error:?}")));
-    sql
-}
-
-async fn uses_tls(url: &str) -> bool {
-    both(by_sql(url).await, by_replication(url).await)
-}
-
-/// Both ways fail, with an error that does not pass by itself and the same hint, which is returned.
-async fn refusal(url: &str) -> (PostgresError, String) {
-    let sql = by_sql(url).await.expect_err(url);
-    let replication = by_replication(url).await.expect_err(url);
-    assert_eq!(sql.to_string(), replication.to_string(), "{url}");
-    assert_eq!(sql.hint(), replication.hint(), "{url}");
-    assert!(!sql.is_retryable() && !replication.is_retryable(), "{url}: {sql:?}");
-    for shown in [format!("{sql:?} {sql}"), format!("{replication:?} {replication}")] {
-        assert!(!shown.contains(PASSWORD), "the password is shown: {shown}");
-    }
-    let hint = sql.hint().expect("a hint");
-    (sql, hint)
-}
 
 #[tokio::test]
 async fn every_sslmode_means_what_it_means_to_libpq() {
@@ -112,8 +68,7 @@ async fn every_password_method_logs_in_with_and_without_tls() {
 #[tokio::test]
 async fn a_client_certificate_is_shown() {
     let server = Secured::shared().await;
-    let (cert, key) = (server.file("client.pem"), server.file("client.key"));
-    let parameters = format!("sslmode=require&sslcert={}&sslkey={}", cert.display(), key.display());
+    let parameters = format!("sslmode=require&{}", server.certificate("client"));
     assert!(uses_tls(&server.url("shown", &parameters)).await);
     let (_, hint) = refusal(&server.url("shown", "sslmode=require")).await;
     assert!(hint.contains("pg_hba.conf"), "{hint}");

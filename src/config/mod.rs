@@ -22,7 +22,7 @@ mod validate;
 mod values;
 
 pub use error::{ConfigError, Problem};
-pub use postgres_url::{PostgresUrl, PostgresUrlError, SslMode};
+pub use postgres_url::{ChannelBinding, PostgresUrl, PostgresUrlError, SslMode};
 pub use settings::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, Publish, ReplicaIdentity, Settings,
     SourceSettings, WhenFull,

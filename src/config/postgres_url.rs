@@ -27,6 +27,18 @@ pub enum SslMode {
     VerifyFull,
 }
 
+/// Whether a login by SCRAM is tied to the TLS session that it goes through, with libpq's names and meanings. It keeps out who
+/// stands in between with a certificate of their own, even where `sslmode` verifies none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where TLS is used and the server offers it.
+    Prefer,
+    /// Always: any other login is refused.
+    Require,
+}
+
 /// Where a Postgres server is and how to log in.
 #[derive(Clone, Debug)]
 pub struct PostgresUrl {
@@ -42,6 +54,8 @@ pub struct PostgresUrl {
     pub database: String,
     /// How far the server must prove itself.
     pub ssl_mode: SslMode,
+    /// Whether SCRAM is tied to the TLS session.
+    pub channel_binding: ChannelBinding,
     /// PEM file of the roots to trust instead of the system's.
     pub ssl_root_cert: Option<PathBuf>,
     /// PEM file of the client's certificate chain.

@@ -156,6 +156,11 @@ const IDLE_PER_HOST: usize = 64;
 /// Below the usual 60 and 75 seconds after which servers close idle connections, so that a request seldom meets a close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// An HTTP/2 connection is shared by all requests, and none of them ends it by timing out: one that has gone without a word is
+/// found out by a ping, else every attempt would go into it until the kernel gives it up after a quarter of an hour.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Makes attempts; connections are kept and used again.
 #[derive(Clone, Debug)]
 pub struct Poster {
@@ -179,6 +184,9 @@ impl Poster {
             .wrap_connector(connections.counting(guarded));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
@@ -290,7 +298,8 @@ fn classify(error: &(dyn Error + 'static)) -> Failure {
         return failure(FailureKind::Guard, error.to_string());
     }
     if let Some(error) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
-        return failure(FailureKind::Tls, error.to_string());
+        let remedy = tls::remedy(error).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+        return failure(FailureKind::Tls, format!("{error}{remedy}"));
     }
     let mut reasons: Vec<String> = chain(error).map(ToString::to_string).collect();
     reasons.dedup();

@@ -6,7 +6,7 @@ use std::future::{Ready, poll_fn, ready};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::config::{ChannelBinding as Binding, SslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Notification};
@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::dial::address;
 use super::{PostgresError, ServerError, Stream, dial};
-use crate::config::PostgresUrl;
+use crate::config::{ChannelBinding, PostgresUrl};
 
 /// Connects, and drives the connection in a task of its own until the client is dropped.
 ///
@@ -65,6 +65,11 @@ async fn login(
     if let Some(password) = &url.password {
         config.password(password.expose());
     }
+    config.channel_binding(match url.channel_binding {
+        ChannelBinding::Disable => Binding::Disable,
+        ChannelBinding::Prefer => Binding::Prefer,
+        ChannelBinding::Require => Binding::Require,
+    });
     // The stream is secured, or meant to be plain, already: with these two `tokio-postgres` hands it to `Secured` as it
     // is, and asks the result for its channel binding.
     config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
@@ -73,9 +78,9 @@ async fn login(
 
 /// During the login an answer that is neither the server's error nor the socket's is about credentials.
 fn login_error(error: tokio_postgres::Error, url: &PostgresUrl) -> PostgresError {
-    match PostgresError::from(error) {
+    match PostgresError::from(error).at_login(url) {
         PostgresError::Server(source) if is_refused(&source) => PostgresError::may_not_log_in(url, source),
-        PostgresError::Unexpected(cause) => PostgresError::Credentials(cause),
+        PostgresError::Unexpected(cause) => PostgresError::credentials(url, cause),
         other => other,
     }
 }

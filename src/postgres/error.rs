@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postgres_protocol::escape::escape_identifier;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tokio_postgres::error::SqlState;
 
 use super::ServerError;
-use crate::config::PostgresUrl;
+use super::dial::address;
+use crate::config::{ChannelBinding, PostgresUrl};
 
 /// Why a server was not reached or refused a statement.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,18 @@ pub enum PostgresError {
     /// The server asks for something that the URL does not hold (a password), or that we do not speak (GSSAPI).
     #[error("cannot log in with what the url holds")]
     Credentials(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The URL asks for channel binding, and there was none.
+    #[error("cannot log in with the channel binding that the url requires")]
+    ChannelBinding(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server found that somebody else ended the TLS session.
+    #[error("TLS with Postgres at {address} does not end at the server")]
+    Intercepted {
+        /// Host and port.
+        address: String,
+        /// What the server said.
+        #[source]
+        source: Box<ServerError>,
+    },
     /// The server knows the role, or not, and lets it not in.
     #[error("the role {role:?} may not log in to the database {database:?}")]
     MayNotLogIn {
@@ -99,7 +112,35 @@ impl PostgresError {
     /// The server's refusal of whom the URL names.
     #[must_use]
     pub(crate) fn may_not_log_in(url: &PostgresUrl, source: ServerError) -> Self {
-        Self::MayNotLogIn { role: url.user.clone(), database: url.database.clone(), source: Box::new(source) }
+        let source = Box::new(source);
+        if source.is_broken_binding() {
+            return Self::Intercepted { address: address(url), source };
+        }
+        Self::MayNotLogIn { role: url.user.clone(), database: url.database.clone(), source }
+    }
+
+    /// What the URL holds does not do for this login.
+    #[must_use]
+    pub(crate) fn credentials(url: &PostgresUrl, cause: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match url.channel_binding {
+            ChannelBinding::Require => Self::ChannelBinding(cause),
+            ChannelBinding::Disable | ChannelBinding::Prefer => Self::Credentials(cause),
+        }
+    }
+
+    /// What an error means where it comes before the login is done: by TLS 1.3 the server's refusal of our certificate is
+    /// only its first answer, after the handshake.
+    #[must_use]
+    pub(crate) fn at_login(self, url: &PostgresUrl) -> Self {
+        match &self {
+            Self::Io(source) => match tls_cause(source) {
+                Some(cause) => {
+                    Self::Tls { address: address(url), source: io::Error::new(source.kind(), cause.clone()) }
+                }
+                None => self,
+            },
+            _ => self,
+        }
     }
 
     /// Whether the same thing may succeed later with nobody having changed anything.
@@ -113,6 +154,8 @@ impl PostgresError {
             | Self::Certificate { .. }
             | Self::SystemRoots(_)
             | Self::Credentials(_)
+            | Self::ChannelBinding(_)
+            | Self::Intercepted { .. }
             | Self::MayNotLogIn { .. }
             | Self::Pooler { .. }
             | Self::Unexpected(_) => false,
@@ -135,6 +178,16 @@ impl PostgresError {
                  pg_hba.conf: scram-sha-256, md5 or password"
                     .to_owned(),
             ),
+            Self::ChannelBinding(_) => Some(
+                "channel_binding=require takes TLS by a certificate whose signature has a hash (not Ed25519), a password in the \
+                 url, and scram-sha-256 for this role in pg_hba.conf; else say channel_binding=prefer"
+                    .to_owned(),
+            ),
+            Self::Intercepted { .. } => Some(
+                "something between here and the server decrypts what is sent: find out what and whose it is. Where it is meant \
+                 to be there, name its authority in sslrootcert and say channel_binding=disable"
+                    .to_owned(),
+            ),
             Self::MayNotLogIn { role, database, source } => Some(login_hint(role, database, source)),
             Self::Pooler { .. } => Some(
                 "name Postgres itself in the url: a transaction pooler cannot carry replication, and loses LISTEN, prepared \
@@ -151,7 +204,7 @@ impl PostgresError {
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
             Self::Server(error) => Some(error.sqlstate()),
-            Self::MayNotLogIn { source, .. } => Some(source.sqlstate()),
+            Self::MayNotLogIn { source, .. } | Self::Intercepted { source, .. } => Some(source.sqlstate()),
             _ => None,
         }
     }
@@ -187,17 +240,37 @@ fn login_hint(role: &str, database: &str, source: &ServerError) -> String {
     }
 }
 
+/// What TLS said, where the error carries that, or an error of `tokio-postgres` that does.
 fn tls_cause(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref::<rustls::Error>()
+    let carried: &(dyn std::error::Error + 'static) = error.get_ref()?;
+    carried.downcast_ref().or_else(|| tls_cause(carried.source()?.downcast_ref()?))
 }
 
 fn tls_hint(error: &io::Error) -> &'static str {
     match tls_cause(error) {
         Some(rustls::Error::InvalidCertificate(cause)) => certificate_hint(cause),
-        Some(rustls::Error::AlertReceived(_)) => {
+        Some(rustls::Error::AlertReceived(alert)) => alert_hint(*alert),
+        _ => "check the server's ssl settings, and that nothing between here and there breaks TLS",
+    }
+}
+
+fn alert_hint(alert: AlertDescription) -> &'static str {
+    use AlertDescription as Alert;
+    match alert {
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate => {
+            "the server does not take our client certificate (sslcert): an authority in the server's ssl_ca_file must have \
+             signed it, for client authentication"
+        }
+        Alert::CertificateExpired => {
+            "our client certificate (sslcert) has expired: renew it, or set the server's clock right"
+        }
+        Alert::CertificateRevoked => "our client certificate (sslcert) was revoked: the server's ssl_crl_file names it",
+        Alert::ProtocolVersion => {
+            "the server speaks only TLS older than 1.2: raise its ssl_max_protocol_version, or the version of its OpenSSL"
+        }
+        _ => {
             "the server ended the handshake: does it want a client certificate (sslcert, sslkey), or TLS older than 1.2?"
         }
-        _ => "check the server's ssl settings, and that nothing between here and there breaks TLS",
     }
 }
 

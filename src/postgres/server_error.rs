@@ -10,7 +10,12 @@ pub struct ServerError {
     sqlstate: SqlState,
     message: String,
     detail: Option<String>,
+    /// Which of its files it was raised in: where one SQLSTATE means several things, this tells them apart in every language.
+    raised_in: Option<String>,
 }
+
+/// The server's half of SCRAM. What it raises as "invalid authorization" is about channel binding.
+const SCRAM: &str = "auth-scram.c";
 
 /// Classes whose DETAIL speaks of the installation, never of a row's values: it may be shown and logged.
 ///
@@ -21,7 +26,18 @@ impl ServerError {
     /// An error of this SQLSTATE.
     #[must_use]
     pub(crate) fn new(sqlstate: SqlState, message: String, detail: Option<String>) -> Self {
-        Self { sqlstate, message, detail }
+        Self { sqlstate, message, detail, raised_in: None }
+    }
+
+    /// The same, raised in this file of the server's.
+    #[must_use]
+    pub(crate) fn raised_in(self, file: Option<String>) -> Self {
+        Self { raised_in: file, ..self }
+    }
+
+    /// Whether the server found that the client's TLS session is not the one that it serves.
+    pub(super) fn is_broken_binding(&self) -> bool {
+        self.sqlstate == SqlState::INVALID_AUTHORIZATION_SPECIFICATION && self.raised_in.as_deref() == Some(SCRAM)
     }
 
     /// The code that says what happened, whatever the language of the messages.
@@ -69,8 +85,8 @@ impl ServerError {
                  and database",
             ),
             code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Some(
-                "either pg_hba.conf has no line for this host, user and database (with or without TLS: see sslmode), or \
-                 the role does not exist or may not log in",
+                "either pg_hba.conf has no line for this host, user and database (with or without TLS: see sslmode), or it \
+                 asks for a client certificate of the role's name (sslcert), or the role does not exist or may not log in",
             ),
             code if *code == SqlState::INVALID_CATALOG_NAME => {
                 Some("correct the database name in the url, or create the database")
@@ -93,6 +109,7 @@ impl ServerError {
 impl From<&DbError> for ServerError {
     fn from(error: &DbError) -> Self {
         Self::new(error.code().clone(), error.message().to_owned(), error.detail().map(str::to_owned))
+            .raised_in(error.file().map(str::to_owned))
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) fn log_notice(body: &backend::NoticeResponseBody) {
 }
 
 fn read_fields(mut fields: ErrorFields<'_>) -> ServerError {
-    let (mut sqlstate, mut message, mut detail) = (SqlState::INTERNAL_ERROR, String::new(), None);
+    let (mut sqlstate, mut message, mut detail, mut file) = (SqlState::INTERNAL_ERROR, String::new(), None, None);
     // A field that cannot be read ends the reading: what has been understood is reported.
     while let Ok(Some(field)) = fields.next() {
         let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
@@ -97,10 +97,11 @@ fn read_fields(mut fields: ErrorFields<'_>) -> ServerError {
             b'C' => sqlstate = SqlState::from_code(&value),
             b'M' => message = value,
             b'D' => detail = Some(value),
+            b'F' => file = Some(value),
             _ => {}
         }
     }
-    ServerError::new(sqlstate, message, detail)
+    ServerError::new(sqlstate, message, detail).raised_in(file)
 }
 
 /// The writing half.

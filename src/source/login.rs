@@ -11,7 +11,7 @@ use tokio_postgres::fallible_iterator::FallibleIterator;
 
 use super::SourceError;
 use super::channel::{Reader, Writer, log_notice, server_error};
-use crate::config::PostgresUrl;
+use crate::config::{ChannelBinding as Binding, PostgresUrl};
 use crate::postgres::{PostgresError, dial};
 
 /// The name of the replication connection in pg_stat_activity.
@@ -41,8 +41,15 @@ pub(super) struct Login {
 
 /// Dials, and logs in for logical replication.
 pub(super) async fn login(url: &PostgresUrl) -> Result<Login, SourceError> {
+    log_in(url).await.map_err(|error| match error {
+        SourceError::Postgres(error) => error.at_login(url).into(),
+        error => error,
+    })
+}
+
+async fn log_in(url: &PostgresUrl) -> Result<Login, SourceError> {
     let stream = dial(url).await?;
-    let binding = stream.tls_server_end_point();
+    let binding = stream.tls_server_end_point().filter(|_| url.channel_binding != Binding::Disable);
     let (read, write) = tokio::io::split(stream);
     let mut login = Login { reader: Reader::new(read), writer: Writer::new(write), backend_pid: 0 };
     login.send(|buf| frontend::startup_message(startup(url), buf)).await?;
@@ -81,17 +88,19 @@ impl Login {
 
     async fn authenticate(&mut self, url: &PostgresUrl, binding: Option<Vec<u8>>) -> Result<(), SourceError> {
         match self.message(url).await? {
-            Message::AuthenticationOk => return Ok(()),
+            Message::AuthenticationOk => return may_be_unbound(url),
             Message::AuthenticationCleartextPassword => {
+                may_be_unbound(url)?;
                 let password = password(url)?;
                 self.send(|buf| frontend::password_message(password, buf)).await?;
             }
             Message::AuthenticationMd5Password(body) => {
+                may_be_unbound(url)?;
                 let hash = md5_hash(url.user.as_bytes(), password(url)?, body.salt());
                 self.send(|buf| frontend::password_message(hash.as_bytes(), buf)).await?;
             }
             Message::AuthenticationSasl(body) => self.scram(url, &body, binding).await?,
-            _ => return Err(credentials("the server asks for an authentication method that is not supported")),
+            _ => return Err(credentials(url, "the server asks for an authentication method that is not supported")),
         }
         match self.message(url).await? {
             Message::AuthenticationOk => Ok(()),
@@ -105,17 +114,24 @@ impl Login {
         body: &AuthenticationSaslBody,
         binding: Option<Vec<u8>>,
     ) -> Result<(), SourceError> {
-        let (mechanism, binding) = mechanism(body, binding)?;
+        let (mechanism, binding) = mechanism(url, body, binding)?;
+        if mechanism != SCRAM_SHA_256_PLUS {
+            may_be_unbound(url)?;
+        }
         let mut scram = ScramSha256::new(password(url)?, binding);
         self.send(|buf| frontend::sasl_initial_response(mechanism, scram.message(), buf)).await?;
         match self.message(url).await? {
-            Message::AuthenticationSaslContinue(body) => scram.update(body.data()).map_err(credentials)?,
+            Message::AuthenticationSaslContinue(body) => {
+                scram.update(body.data()).map_err(|error| credentials(url, error))?;
+            }
             _ => return Err(unexpected("in place of the SCRAM challenge")),
         }
         self.send(|buf| frontend::sasl_response(scram.message(), buf)).await?;
         match self.message(url).await? {
             // Here the server proves that it knows the password too.
-            Message::AuthenticationSaslFinal(body) => scram.finish(body.data()).map_err(credentials),
+            Message::AuthenticationSaslFinal(body) => {
+                scram.finish(body.data()).map_err(|error| credentials(url, error))
+            }
             _ => Err(unexpected("in place of the SCRAM proof")),
         }
     }
@@ -135,6 +151,7 @@ impl Login {
 /// Channel binding wherever both sides can. Where only we can, saying so lets the server notice that somebody in between
 /// has hidden its offer.
 fn mechanism(
+    url: &PostgresUrl,
     body: &AuthenticationSaslBody,
     binding: Option<Vec<u8>>,
 ) -> Result<(&'static str, ChannelBinding), SourceError> {
@@ -144,7 +161,7 @@ fn mechanism(
             Ok((SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(binding)))
         }
         _ if !offered.contains(&SCRAM_SHA_256) => {
-            Err(credentials("the server offers no SASL mechanism that is supported"))
+            Err(credentials(url, "the server offers no SASL mechanism that is supported"))
         }
         Some(_) => Ok((SCRAM_SHA_256, ChannelBinding::unrequested())),
         None => Ok((SCRAM_SHA_256, ChannelBinding::unsupported())),
@@ -152,12 +169,20 @@ fn mechanism(
 }
 
 fn password(url: &PostgresUrl) -> Result<&[u8], SourceError> {
-    let password = url.password.as_ref().ok_or_else(|| credentials("the server asks for a password"))?;
+    let password = url.password.as_ref().ok_or_else(|| credentials(url, "the server asks for a password"))?;
     Ok(password.expose().as_bytes())
 }
 
-fn credentials(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
-    PostgresError::Credentials(cause.into()).into()
+/// Where the URL requires channel binding no login goes without, nor does a password leave.
+fn may_be_unbound(url: &PostgresUrl) -> Result<(), SourceError> {
+    match url.channel_binding {
+        Binding::Require => Err(credentials(url, "the server does not tie the login to the TLS session")),
+        Binding::Disable | Binding::Prefer => Ok(()),
+    }
+}
+
+fn credentials(url: &PostgresUrl, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
+    PostgresError::credentials(url, cause.into()).into()
 }
 
 fn unexpected(when: &'static str) -> SourceError {

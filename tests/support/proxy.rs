@@ -29,6 +29,8 @@ pub(crate) struct Proxy {
     port: u16,
     target: Arc<AtomicU16>,
     weather: watch::Sender<Weather>,
+    /// How many connections are cut off without a word.
+    stranded: watch::Sender<usize>,
     connections: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
@@ -41,9 +43,10 @@ impl Proxy {
         let weather = watch::Sender::new(Weather::Fair);
         let connections = Arc::new(AtomicUsize::new(0));
         let target = Arc::new(AtomicU16::new(target));
-        let leading = Arc::clone(&target);
-        let server = tokio::spawn(accept(listener, leading, weather.subscribe(), Arc::clone(&connections)));
-        Self { port, target, weather, connections, server }
+        let stranded = watch::Sender::new(0);
+        let path = Path { target: Arc::clone(&target), weather: weather.subscribe(), stranded: stranded.subscribe() };
+        let server = tokio::spawn(accept(listener, path, Arc::clone(&connections)));
+        Self { port, target, weather, stranded, connections, server }
     }
 
     /// New connections lead to this port from now on: an address that has moved to another server.
@@ -64,6 +67,11 @@ impl Proxy {
     /// From now on nothing passes; connections stay open.
     pub(crate) fn stall(&self) {
         self.weather.send_replace(Weather::Stalled);
+    }
+
+    /// Of the connections so far nothing passes ever again, as where a middlebox has forgotten them; new ones are well.
+    pub(crate) fn strand(&self) {
+        self.stranded.send_replace(self.connections());
     }
 
     /// From now on so many bytes a second pass in each connection.
@@ -88,25 +96,36 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// Where connections lead, and how the network between is.
+#[derive(Clone)]
+struct Path {
     target: Arc<AtomicU16>,
     weather: watch::Receiver<Weather>,
-    count: Arc<AtomicUsize>,
-) {
+    stranded: watch::Receiver<usize>,
+}
+
+async fn accept(listener: TcpListener, path: Path, count: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        count.fetch_add(1, Ordering::Relaxed);
-        let (weather, target) = (weather.clone(), target.load(Ordering::Relaxed));
+        let (number, mut path) = (count.fetch_add(1, Ordering::Relaxed), path.clone());
         connections.spawn(async move {
-            // Either side may go at any time.
-            let _ = connection(socket, target, weather).await;
+            let mut stranded = path.stranded.clone();
+            let cut_off = async move { stranded.wait_for(|stranded| number < *stranded).await.is_ok() };
+            let mut passing = Box::pin(connection(socket, &mut path));
+            tokio::select! {
+                // Either side may go at any time.
+                _ = &mut passing => {}
+                // Both sockets stay open, in what is not polled any more.
+                _ = cut_off => std::future::pending().await,
+            }
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection(client: TcpStream, target: u16, mut weather: watch::Receiver<Weather>) -> io::Result<()> {
+async fn connection(client: TcpStream, path: &mut Path) -> io::Result<()> {
+    let Path { target, weather, .. } = path;
+    let target = target.load(Ordering::Relaxed);
     if *weather.borrow() == Weather::Broken {
         return client.set_zero_linger();
     }

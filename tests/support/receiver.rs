@@ -12,17 +12,18 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::PrivateKeyDer;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::pki::Issued;
 use super::request::{Received, verify};
 use super::{PATIENCE, Reply};
 
@@ -65,15 +66,17 @@ impl Receiver {
         Self::start_with(SECRET, Some(Self::acceptor())).await
     }
 
+    /// TLS by this certificate, offering these protocols by ALPN (none: it has no word for that).
+    pub(crate) async fn start_showing(shown: &Issued, protocols: &[&str]) -> Self {
+        let (chain, key) = shown.der();
+        Self::start_with(SECRET, Some((acceptor(chain, key, protocols), shown.chain.clone()))).await
+    }
+
     /// A certificate for 127.0.0.1 and the TLS that shows it.
     pub(super) fn acceptor() -> (TlsAcceptor, String) {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
-        let config = builder.with_single_cert(vec![made.cert.der().clone()], key).expect("a TLS config");
-        (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+        (acceptor(vec![made.cert.der().clone()], key, &[]), made.cert.pem())
     }
 
     async fn start_with(secret: &str, tls: Option<(TlsAcceptor, String)>) -> Self {
@@ -199,6 +202,14 @@ impl Receiver {
     }
 }
 
+fn acceptor(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>, protocols: &[&str]) -> TlsAcceptor {
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let mut config = builder.with_single_cert(chain, key).expect("a TLS config");
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.server.abort();
@@ -227,8 +238,12 @@ async fn connection(socket: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Stat
     let number = state.connections.fetch_add(1, Ordering::Relaxed);
     let (socket, reset) = with_reset_handle(socket)?;
     match tls {
-        None => serve(socket, number, state, reset).await,
-        Some(tls) => serve(tls.accept(socket).await?, number, state, reset).await,
+        None => serve(socket, false, number, state, reset).await,
+        Some(tls) => {
+            let socket = tls.accept(socket).await?;
+            let is_http2 = socket.get_ref().1.alpn_protocol() == Some(b"h2");
+            serve(socket, is_http2, number, state, reset).await;
+        }
     }
     Ok(())
 }
@@ -240,20 +255,24 @@ fn with_reset_handle(socket: TcpStream) -> io::Result<(TcpStream, TcpStream)> {
     Ok((TcpStream::from_std(socket)?, TcpStream::from_std(second)?))
 }
 
-async fn serve<S>(socket: S, connection: usize, state: Arc<State>, reset: TcpStream)
+async fn serve<S>(socket: S, is_http2: bool, connection: usize, state: Arc<State>, reset: TcpStream)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let reset = &reset;
-    let service = service_fn(|request| {
-        let state = Arc::clone(&state);
+    let reset = Arc::new(reset);
+    let service = service_fn(move |request| {
+        let (state, reset) = (Arc::clone(&state), Arc::clone(&reset));
         async move {
             let response = answer(request, connection, &state).await?;
             response.ok_or_else(|| reset.set_zero_linger().err().unwrap_or(io::ErrorKind::ConnectionReset.into()))
         }
     });
     // An error is the reset that was asked for, or the other side's going.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+    let _ = if is_http2 {
+        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await
+    } else {
+        http1::Builder::new().serve_connection(TokioIo::new(socket), service).await
+    };
 }
 
 type Answer = Option<Response<BoxBody<Bytes, Infallible>>>;
@@ -277,6 +296,7 @@ impl State {
             connection,
             at: Instant::now(),
             at_wall_clock: SystemTime::now(),
+            version: head.version,
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
             verified: verify(&self.secret, &body, &head.headers),

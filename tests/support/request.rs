@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use hyper::HeaderMap;
+use hyper::{HeaderMap, Version};
 use serde_json::Value;
 use standardwebhooks::Webhook;
 
@@ -18,6 +18,7 @@ pub(crate) struct Received {
     pub(crate) connection: usize,
     pub(crate) at: Instant,
     pub(crate) at_wall_clock: SystemTime,
+    pub(crate) version: Version,
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,

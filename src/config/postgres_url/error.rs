@@ -54,6 +54,12 @@ pub enum PostgresUrlError {
         "sslmode=allow is not supported, since it tries without TLS first: use prefer, or better require or verify-full"
     )]
     SslModeAllow,
+    /// A `channel_binding` that libpq does not know either.
+    #[error("expected channel_binding disable, prefer or require")]
+    ChannelBinding,
+    /// There is no channel to bind to.
+    #[error("channel_binding=require needs TLS: use sslmode=require, or better verify-full")]
+    ChannelBindingWithoutTls,
     /// As libpq: whoever trusts every public authority must compare the name too.
     #[error("sslrootcert=system needs sslmode=verify-full")]
     SystemRoots,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::{PostgresUrl, PostgresUrlError, SslMode};
+use super::{ChannelBinding, PostgresUrl, PostgresUrlError, SslMode};
 use crate::model::Secret;
 
 /// Postgres's registered port.
@@ -23,8 +23,19 @@ pub(super) const CONNECT_TIMEOUT_SECONDS_MAX: u64 = 600;
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// Every parameter that may stand behind the `?`, with libpq's names.
-pub(super) const PARAMETERS: [&str; 10] =
-    ["host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout"];
+pub(super) const PARAMETERS: [&str; 11] = [
+    "host",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "channel_binding",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "connect_timeout",
+];
 
 impl FromStr for PostgresUrl {
     type Err = PostgresUrlError;
@@ -50,6 +61,7 @@ struct Parts {
     password: Option<String>,
     database: Option<String>,
     ssl_mode: Option<String>,
+    channel_binding: Option<String>,
     ssl_root_cert: Option<String>,
     ssl_cert: Option<String>,
     ssl_key: Option<String>,
@@ -114,6 +126,7 @@ impl Parts {
             "password" => &mut self.password,
             "dbname" => &mut self.database,
             "sslmode" => &mut self.ssl_mode,
+            "channel_binding" => &mut self.channel_binding,
             "sslrootcert" => &mut self.ssl_root_cert,
             "sslcert" => &mut self.ssl_cert,
             "sslkey" => &mut self.ssl_key,
@@ -130,6 +143,10 @@ impl Parts {
             return Err(PostgresUrlError::SeveralHosts);
         }
         let (ssl_mode, ssl_root_cert) = tls(self.ssl_mode.as_deref(), self.ssl_root_cert)?;
+        let channel_binding = self.channel_binding.map_or(Ok(ChannelBinding::Prefer), |text| parse_binding(&text))?;
+        if channel_binding == ChannelBinding::Require && ssl_mode == SslMode::Disable {
+            return Err(PostgresUrlError::ChannelBindingWithoutTls);
+        }
         if self.ssl_cert.is_some() != self.ssl_key.is_some() {
             return Err(PostgresUrlError::ClientCertificate);
         }
@@ -140,6 +157,7 @@ impl Parts {
             user,
             password: self.password.map(Secret::new),
             ssl_mode,
+            channel_binding,
             ssl_root_cert,
             ssl_cert: self.ssl_cert.map(PathBuf::from),
             ssl_key: self.ssl_key.map(PathBuf::from),
@@ -220,6 +238,15 @@ fn parse_ssl_mode(text: &str) -> Result<SslMode, PostgresUrlError> {
         "verify-full" => Ok(SslMode::VerifyFull),
         "allow" => Err(PostgresUrlError::SslModeAllow),
         _ => Err(PostgresUrlError::SslMode),
+    }
+}
+
+fn parse_binding(text: &str) -> Result<ChannelBinding, PostgresUrlError> {
+    match text {
+        "disable" => Ok(ChannelBinding::Disable),
+        "prefer" => Ok(ChannelBinding::Prefer),
+        "require" => Ok(ChannelBinding::Require),
+        _ => Err(PostgresUrlError::ChannelBinding),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{PostgresUrl, PostgresUrlError, SslMode};
+use super::{ChannelBinding, PostgresUrl, PostgresUrlError, SslMode};
 
 fn url(text: &str) -> PostgresUrl {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -74,6 +74,20 @@ fn parameters_of_tls_and_time_are_read() {
 }
 
 #[test]
+fn channel_binding_is_read_by_libpqs_names() {
+    for (text, binding) in [
+        ("", ChannelBinding::Prefer),
+        ("?channel_binding=", ChannelBinding::Prefer),
+        ("?channel_binding=disable", ChannelBinding::Disable),
+        ("?channel_binding=prefer", ChannelBinding::Prefer),
+        ("?channel_binding=require", ChannelBinding::Require),
+        ("?channel_binding=require&sslmode=verify-full", ChannelBinding::Require),
+    ] {
+        assert_eq!(url(&format!("postgres://ann@h/d{text}")).channel_binding, binding, "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_with_its_reason() {
     use PostgresUrlError as E;
     let unknown = |name: &str| E::UnknownParameter { name: Some(name.to_owned()) };
@@ -112,6 +126,8 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
         ("postgres://u@h/d?sslmode=allow", E::SslModeAllow),
         ("postgres://u@h/d?sslmode=on", E::SslMode),
         ("postgres://u@h/d?sslmode=require&sslrootcert=system", E::SystemRoots),
+        ("postgres://u@h/d?channel_binding=on", E::ChannelBinding),
+        ("postgres://u@h/d?channel_binding=require&sslmode=disable", E::ChannelBindingWithoutTls),
         ("postgres://u@h/d?sslcert=c", E::ClientCertificate),
         ("postgres://u@h/d?sslkey=k", E::ClientCertificate),
         ("postgres://u@h/d?connect_timeout=0", E::ConnectTimeout),
@@ -128,8 +144,8 @@ fn an_unknown_parameter_is_told_what_is_known() {
     let error = "postgres://u@h/d?options=x".parse::<PostgresUrl>().expect_err("an unknown parameter");
     assert_eq!(
         error.to_string(),
-        "the parameter options is not supported: known are host, port, user, password, dbname, sslmode, sslrootcert, \
-         sslcert, sslkey, connect_timeout"
+        "the parameter options is not supported: known are host, port, user, password, dbname, sslmode, \
+         channel_binding, sslrootcert, sslcert, sslkey, connect_timeout"
     );
 }
 

@@ -1,0 +1,4 @@
+//! TLS with Postgres in every `sslmode`, and with endpoints.
+
+mod endpoints;
+mod postgres;
