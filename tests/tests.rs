@@ -30,6 +30,7 @@ mod replication;
 mod retries;
 mod rights;
 mod rotation;
+mod service;
 mod setup;
 mod shapes;
 mod skip;

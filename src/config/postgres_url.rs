@@ -28,7 +28,7 @@ pub enum SslMode {
 }
 
 /// Where a Postgres server is and how to log in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresUrl {
     /// Host name, address, or (where it begins with `/`) the directory of a Unix socket.
     pub host: String,
