@@ -24,6 +24,7 @@ mod lifecycle;
 mod odd_tables;
 mod outcomes;
 mod own_types;
+mod packaging;
 mod publication;
 mod recovery;
 mod replication;
