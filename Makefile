@@ -108,7 +108,7 @@ lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-
 	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed: deny.toml was not checked" >&2; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* scripts/fetch-* scripts/test-container systemd/debian/* tests/containers/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* scripts/fetch-* scripts/test-container systemd/debian/* tests/containers/*.sh deploy/compose/*.sh .ci/run; \
 	else echo "shellcheck is not installed: the scripts were not checked" >&2; fi
 
 fmt: ## Formats the code

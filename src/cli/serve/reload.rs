@@ -46,9 +46,8 @@ impl Reloading {
         let filter = EnvFilter::try_new(settings.log().level()).context("[log] level is no level and no filter")?;
         let tuning = Tuning::new(settings.delivery())?;
         self.filter.reload(filter).context("the log's filter could not be changed")?;
-        if settings.delivery() != self.settings.delivery() {
-            self.tuning.send_replace(tuning);
-        }
+        // Even where no key has changed: a file of roots may hold others now.
+        self.tuning.send_replace(tuning);
         self.settings = settings;
         for setting in restart {
             warn!(setting, "changed in the config file, and needs a restart");
