@@ -4,7 +4,7 @@
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-matrix torture bounds bloat isolation fuzz fuzz-seeds lint fmt clean ci postgres test-tools compiler
+.PHONY: help build demo test test-matrix torture bounds bloat isolation fuzz fuzz-seeds install uninstall deb test-container lint fmt clean ci postgres test-tools compiler
 
 # The supported major versions of Postgres, and the suites that `make test-matrix` runs on each: none named is all.
 MAJORS ?= 14 15 16 17 18
@@ -13,6 +13,16 @@ SUITES ?=
 # What is fuzzed, and for how long each.
 FUZZ_TARGETS ?= pgoutput values
 SECONDS ?= 60
+
+# Where `make install` puts what it installs, below DESTDIR; the program is what BINARY names.
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+datadir ?= $(prefix)/share/webhookdb-notifications
+docdir ?= $(prefix)/share/doc/webhookdb-notifications
+BINARY ?= target/release/webhookdb
+INSTALL ?= install
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 30
@@ -65,6 +75,32 @@ fuzz-seeds: compiler ## Records what the fuzz targets begin with anew, from a re
 	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
 	$(CARGO) test --locked --test tests fuzz_seeds::record -- --exact --ignored
 
+# WebhookDB's own command is called webhookdb too, see the unit. Nothing is compiled here, since this is often root, and nothing
+# under /etc is touched: that is the operator's.
+install: ## Installs BINARY, the unit, its account, the example config and the SQL below DESTDIR and prefix; `make uninstall` removes them
+	@[ -x "$(BINARY)" ] || { echo "error: there is no $(BINARY): build it first, cargo build --release --locked" >&2; exit 1; }
+	$(INSTALL) -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(unitdir)" "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(datadir)/sql" "$(DESTDIR)$(docdir)"
+	$(INSTALL) -m 755 "$(BINARY)" "$(DESTDIR)$(bindir)/webhookdb-notifications"
+	sed 's|/usr/bin/|$(bindir)/|; s|/usr/share/doc/webhookdb-notifications|$(docdir)|' systemd/webhookdb-notifications.service \
+	    >"$(DESTDIR)$(unitdir)/webhookdb-notifications.service"
+	chmod 644 "$(DESTDIR)$(unitdir)/webhookdb-notifications.service"
+	$(INSTALL) -m 644 systemd/webhookdb-notifications.sysusers "$(DESTDIR)$(sysusersdir)/webhookdb-notifications.conf"
+	$(INSTALL) -m 644 sql/setup-replication.sql "$(DESTDIR)$(datadir)/sql/"
+	$(INSTALL) -m 644 config.example.toml README.md CHANGELOG.md LICENSE "$(DESTDIR)$(docdir)/"
+
+uninstall: ## Removes what `make install` has installed below DESTDIR and prefix
+	rm -f "$(DESTDIR)$(bindir)/webhookdb-notifications" "$(DESTDIR)$(unitdir)/webhookdb-notifications.service" \
+	    "$(DESTDIR)$(sysusersdir)/webhookdb-notifications.conf"
+	rm -rf "$(DESTDIR)$(datadir)" "$(DESTDIR)$(docdir)"
+
+deb: compiler ## Makes the Debian package, in target/debian; takes cargo-deb
+	@$(CARGO) deb --version >/dev/null 2>&1 || \
+	    { echo "error: cargo-deb is not installed: cargo install --locked cargo-deb" >&2; exit 1; }
+	$(CARGO) deb --locked
+
+test-container: compiler ## The tests in containers: Postgres of two versions, the Debian package under systemd, compose.yaml; takes Docker or root's rights
+	@scripts/test-container
+
 lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-deny and shellcheck
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
@@ -72,7 +108,7 @@ lint: ## Checks formatting, clippy's lints and, where they are installed, cargo-
 	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed: deny.toml was not checked" >&2; fi
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* scripts/fetch-* .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/install-* scripts/fetch-* scripts/test-container systemd/debian/* tests/containers/*.sh deploy/compose/*.sh .ci/run; \
 	else echo "shellcheck is not installed: the scripts were not checked" >&2; fi
 
 fmt: ## Formats the code

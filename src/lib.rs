@@ -28,6 +28,8 @@ pub mod checkpoint;
 
 pub mod admin;
 
+pub mod service;
+
 pub mod pipeline;
 
 pub mod cli;

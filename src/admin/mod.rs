@@ -5,4 +5,4 @@ pub mod metrics;
 mod readiness;
 
 pub use http::{AdminError, serve};
-pub use readiness::{HELD_BACK_HINT, Readiness, SourceState};
+pub use readiness::{HELD_BACK_HINT, Lag, Readiness, SLOT_IN_USE, SourceState};

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use metrics::{Gauge, gauge};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::metrics::SOURCE_STATE;
 
@@ -75,6 +78,24 @@ impl SourceState {
             Self::Failed { label, .. } => ("failed", label),
         }
     }
+
+    /// Whether there is nothing more that a start could bring: it streams, or stands by.
+    fn is_in_place(&self) -> bool {
+        matches!(self, Self::Streaming | Self::Waiting { label: SLOT_IN_USE, .. })
+    }
+
+    fn summary(&self, lag: Option<&Lag>) -> String {
+        match (self, lag) {
+            (Self::Streaming, Some(Lag { bytes, time })) => {
+                format!("streaming, lag {} and {:.1} s", ByteSize::b(*bytes), time.as_secs_f64())
+            }
+            (Self::Streaming, None) => "streaming".into(),
+            (Self::Starting { reason }, _) => format!("starting: {reason}"),
+            (Self::Waiting { label: SLOT_IN_USE, reason, .. }, _) => format!("standing by: {reason}"),
+            (Self::Waiting { reason, .. }, _) => format!("waiting: {reason}"),
+            (Self::Failed { reason, .. }, _) => format!("failed: {reason}"),
+        }
+    }
 }
 
 /// A state and its reason, as the metric has them.
@@ -84,13 +105,28 @@ fn gauge_of(source_name: &str, (state, reason): Labels) -> Gauge {
     gauge!(SOURCE_STATE, "source" => source_name.to_owned(), "state" => state, "reason" => reason)
 }
 
+/// The kind of wait that is a standby's: another daemon reads from the slot.
+pub const SLOT_IN_USE: &str = "slot_in_use";
+
+/// How far the reading of a source is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Bytes of log.
+    pub bytes: u64,
+    /// Since when the log has not been read to its end.
+    pub time: Duration,
+}
+
 /// What helps where one subscription holds back a source.
 pub const HELD_BACK_HINT: &str =
     "mend the endpoint, delete the notification, or raise [delivery] max_pending; the log grows until then";
 
 /// The state of every source, shared by all that set it and all that show it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Sources>>);
+pub struct Readiness {
+    sources: Arc<Mutex<Sources>>,
+    changes: Arc<watch::Sender<()>>,
+}
 
 #[derive(Debug, Default)]
 struct Sources {
@@ -101,6 +137,7 @@ struct Sources {
     held_back: BTreeMap<(String, String), String>,
     /// What the metric says of each.
     shown: BTreeMap<String, Labels>,
+    lag: BTreeMap<String, Lag>,
 }
 
 impl Sources {
@@ -136,6 +173,41 @@ impl Readiness {
         let mut sources = self.sources();
         sources.states.insert(source_name.to_owned(), state);
         sources.show(source_name);
+        drop(sources);
+        self.changes.send_replace(());
+    }
+
+    /// Sets how far a source is behind.
+    pub fn set_lag(&self, source_name: &str, lag: Lag) {
+        if self.sources().lag.insert(source_name.to_owned(), lag) != Some(lag) {
+            self.changes.send_replace(());
+        }
+    }
+
+    /// Whatever changes is told.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Whether the start is over: each source has been tried, and one of them at least streams, or stands by for the daemon that
+    /// serves it. A source that cannot be served does not hold up the others' start.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        let sources = self.sources();
+        let is_tried = |state: &SourceState| !matches!(state, SourceState::Starting { .. });
+        sources.states.values().all(is_tried) && sources.states.values().any(SourceState::is_in_place)
+    }
+
+    /// One line for people: how each source is.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let sources = self.sources();
+        let of = |(name, state): (&String, &SourceState)| {
+            let state = sources.with_hold(name, state).summary(sources.lag.get(name));
+            if sources.states.len() > 1 { format!("{name}: {state}") } else { state }
+        };
+        sources.states.iter().map(of).collect::<Vec<_>>().join("; ")
     }
 
     /// Why nothing is read from a source, where somebody holds it back.
@@ -165,6 +237,8 @@ impl Readiness {
             None => sources.held_back.remove(&key),
         };
         sources.show(source_name);
+        drop(sources);
+        self.changes.send_replace(());
     }
 
     /// The state of the whole: the worst of its sources. Of several sources it tells the reason of each that does not stream.
@@ -187,7 +261,7 @@ impl Readiness {
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,6 +300,35 @@ mod tests {
         readiness.set("b", SourceState::Streaming);
         readiness.set("c", SourceState::Streaming);
         assert_eq!(readiness.overall(), SourceState::Streaming);
+    }
+
+    #[test]
+    fn a_start_is_over_when_every_source_was_tried_and_one_is_in_its_place() {
+        let readiness = Readiness::default();
+        let waiting = |label| SourceState::Waiting { label, reason: "not now".into(), hint: None };
+        for (a, b, begun) in [
+            (SourceState::default(), SourceState::Streaming, false),
+            (waiting("unreachable"), waiting("unreachable"), false),
+            (waiting("unreachable"), failed("no slot"), false),
+            (waiting("unreachable"), SourceState::Streaming, true),
+            (failed("no slot"), waiting(SLOT_IN_USE), true),
+            (SourceState::Streaming, SourceState::Streaming, true),
+        ] {
+            readiness.set("a", a);
+            readiness.set("b", b);
+            assert_eq!(readiness.has_begun(), begun, "{}", readiness.summary());
+        }
+    }
+
+    #[test]
+    fn the_summary_names_the_lag_and_of_several_sources_each() {
+        let readiness = Readiness::default();
+        readiness.set("a", SourceState::Streaming);
+        assert_eq!(readiness.summary(), "streaming");
+        readiness.set_lag("a", Lag { bytes: 12 * 1024, time: Duration::from_millis(1_250) });
+        assert_eq!(readiness.summary(), "streaming, lag 12.0 KiB and 1.2 s");
+        readiness.set("b", SourceState::Waiting { label: SLOT_IN_USE, reason: "held".into(), hint: None });
+        assert_eq!(readiness.summary(), "a: streaming, lag 12.0 KiB and 1.2 s; b: standing by: held");
     }
 
     #[test]

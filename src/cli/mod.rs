@@ -4,6 +4,7 @@ mod context;
 mod core_dump;
 pub mod demo;
 mod failure;
+mod healthcheck;
 mod integrations;
 mod notification;
 mod org;
@@ -43,6 +44,8 @@ enum Command {
     Serve,
     /// Show slots, lag, checkpoints and subscriptions; exits 1 where something is wrong
     Status(status::StatusArgs),
+    /// Ask the daemon of this machine whether it is well: for a container's health check
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Create and list organizations, in a database that has no WebhookDB beside it
     #[command(subcommand, visible_alias = "organization")]
     Org(org::OrgCommand),
@@ -93,8 +96,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = || Settings::load(cli.config.as_deref());
     match cli.command {
         Command::Setup(args) => Box::pin(setup::run(&settings()?, args)).await?,
-        Command::Serve => Box::pin(serve::run(settings()?)).await?,
+        Command::Serve => Box::pin(serve::run(cli.config.clone(), settings()?)).await?,
         Command::Status(args) => return Box::pin(status::run(&settings()?, args)).await,
+        Command::Healthcheck(args) => healthcheck::run(&settings()?, args).await?,
         Command::Org(command) => org::run(&settings()?, command).await?,
         Command::Integrations(command) => Box::pin(integrations::run(&settings()?, command)).await?,
         Command::Notification(command) => Box::pin(notification::run(&settings()?, command)).await?,

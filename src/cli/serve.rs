@@ -1,47 +1,58 @@
 //! `webhookdb serve`: the daemon.
 
+mod reload;
+
+use std::path::PathBuf;
+
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Level, Metadata, info};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
 
+use self::reload::{Filter, Reloading};
 use crate::config::{LogFormat, LogSettings, Settings};
-use crate::pipeline;
+use crate::pipeline::{self, Tuning};
+use crate::service::ServiceManager;
 
-/// Runs until SIGTERM or SIGINT, and drains then; a second signal ends it at once.
+/// Runs until SIGTERM or SIGINT, and drains then; a second signal ends it at once. SIGHUP has the config file, which is at `path`
+/// where that was named, read again.
 ///
 /// # Errors
 /// Where it cannot begin, meets what will not pass by itself before its first stream, or may not finish draining.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    log_to_stderr(settings.log())?;
+pub async fn run(path: Option<PathBuf>, settings: Settings) -> anyhow::Result<()> {
+    let filter = log_to_stderr(settings.log())?;
+    let service = ServiceManager::default();
     let stop = CancellationToken::new();
-    let stop_at_once = stop_on_signals(stop.clone())?;
+    let stop_at_once = stop_on_signals(stop.clone(), service.clone())?;
+    let hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let (tuning, tuning_now) = watch::channel(Tuning::new(settings.delivery())?);
+    let reloading = Reloading { path, settings: settings.clone(), filter, tuning, service: service.clone() };
     tokio::select! {
-        done = pipeline::run(settings, stop) => Ok(done?),
+        done = pipeline::run(settings, tuning_now, service, stop) => Ok(done?),
+        () = reloading.at(hangup) => anyhow::bail!("signals are no longer heard"),
         // As safe as a kill, and asked for by name.
         () = stop_at_once.cancelled_owned() => anyhow::bail!("stopped by a second signal; what was in flight may be sent again"),
     }
 }
 
-fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<()> {
+fn log_to_stderr(settings: &LogSettings) -> anyhow::Result<Filter> {
     let filter = EnvFilter::try_new(settings.level()).context("[log] level is no level and no filter")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let discreet = filter_fn(is_discreet);
-    match settings.format() {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = match settings.format() {
         // Colours as everywhere else: for a terminal, unless NO_COLOR or TERM=dumb forbids them.
-        LogFormat::Text => {
-            let is_coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
-            lines.with_ansi(is_coloured).finish().with(discreet).init();
-        }
-        LogFormat::Json => lines.json().finish().with(discreet).init(),
-    }
-    Ok(())
+        LogFormat::Text => lines.with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    Registry::default().with(filter).with(filter_fn(is_discreet)).with(lines).init();
+    Ok(handle)
 }
 
 /// At `debug` tokio-postgres logs the parameters of statements, which are rows and what is stored of secrets: whatever the
@@ -51,7 +62,7 @@ fn is_discreet(metadata: &Metadata<'_>) -> bool {
 }
 
 /// The first signal cancels `stop`, the second one what is returned.
-fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<CancellationToken> {
+fn stop_on_signals(stop: CancellationToken, service: ServiceManager) -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
     let stop_at_once = CancellationToken::new();
@@ -63,6 +74,7 @@ fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<CancellationToken>
                 _ = interrupt.recv() => "SIGINT",
             };
             info!(signal = name, "stopping");
+            service.stopping();
             stage.cancel();
         }
     });

@@ -15,6 +15,7 @@ mod postgres_url;
 mod problems;
 mod settings;
 mod suggest;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -27,3 +28,4 @@ pub use settings::{
     CatalogSettings, DeliverySettings, HttpSettings, LogFormat, LogSettings, Publish, ReplicaIdentity, Settings,
     SourceSettings, WhenFull,
 };
+pub use takeover::Takeover;

@@ -40,7 +40,7 @@ pub enum ChannelBinding {
 }
 
 /// Where a Postgres server is and how to log in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresUrl {
     /// Host name, address, or (where it begins with `/`) the directory of a Unix socket.
     pub host: String,

@@ -11,7 +11,7 @@ use crate::model::Placement;
 use crate::seal::KeyRing;
 
 /// Everything that the config file says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub(super) catalog: CatalogSettings,
     pub(super) sources: Vec<SourceSettings>,
@@ -66,7 +66,7 @@ impl Settings {
 }
 
 /// Where organizations, integrations, subscriptions, pending deliveries and checkpoints are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogSettings {
     pub(super) url: PostgresUrl,
     pub(super) schema: String,
@@ -126,7 +126,7 @@ pub enum Publish {
 }
 
 /// One database that holds replicated tables: one slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSettings {
     pub(super) name: String,
     pub(super) url: PostgresUrl,
@@ -199,7 +199,7 @@ pub enum WhenFull {
 }
 
 /// How notifications are sent, retried and bounded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
     pub(super) timeout: Duration,
     pub(super) max_attempts: u32,
@@ -318,7 +318,7 @@ impl DeliverySettings {
 }
 
 /// The listener for health and metrics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     pub(super) listen: SocketAddr,
 }
@@ -341,7 +341,7 @@ pub enum LogFormat {
 }
 
 /// What is logged and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     pub(super) format: LogFormat,
     pub(super) level: String,

@@ -40,6 +40,11 @@ impl Breaker {
         Self { policy, state: State::Closed, failing: HashSet::new() }
     }
 
+    /// From now on it judges by this; a probe that is due stays so.
+    pub(super) const fn judge_by(&mut self, policy: BreakerPolicy) {
+        self.policy = policy;
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }

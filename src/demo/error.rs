@@ -52,6 +52,9 @@ pub enum DemoError {
         /// So many.
         count: usize,
     },
+    /// The receiver's key is none that the published library takes.
+    #[error("the key to verify with is none: expected what `notification create` prints as `Verify with: whsec_…`")]
+    Key,
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,

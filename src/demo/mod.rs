@@ -17,5 +17,5 @@ mod watchdog;
 pub use error::DemoError;
 pub use options::PostgresOptions;
 pub use postgres::{StopMode, ThrowawayPostgres};
-pub use run::{Demo, run};
+pub use run::{Demo, receive, run};
 pub use throwaway_error::ThrowawayError;

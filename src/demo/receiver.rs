@@ -45,8 +45,8 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) async fn start() -> Result<Self, DemoError> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(DemoError::io("listen for notifications"))?;
+    pub(super) async fn start(address: SocketAddr) -> Result<Self, DemoError> {
+        let listener = TcpListener::bind(address).await.map_err(DemoError::io("listen for notifications"))?;
         let address = listener.local_addr().map_err(DemoError::io("listen for notifications"))?;
         let (sender, deliveries) = mpsc::channel(DELIVERIES_MAX);
         let key = Arc::new(OnceLock::new());

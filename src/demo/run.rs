@@ -1,7 +1,9 @@
 //! The demo's course, from an empty directory to the summary.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_postgres::Client;
 
 use super::error::DemoError;
@@ -13,6 +15,9 @@ use super::{PostgresOptions, ThrowawayPostgres};
 
 /// A notification that takes longer than this after the one before it is missing.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Nobody else is to reach the demo's receiver.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The database of the demo.
 const DATABASE: &str = "postgres";
@@ -38,11 +43,32 @@ pub async fn run(demo: Demo) -> Result<(), DemoError> {
     }
 }
 
+/// Only the receiver: shows what arrives at this address, verified with this key, until it is interrupted.
+///
+/// # Errors
+/// Where the address cannot be listened on, or the key is none.
+pub async fn receive(address: SocketAddr, key: &str) -> Result<(), DemoError> {
+    let screen = Screen;
+    let mut receiver = Receiver::start(address).await?;
+    if !receiver.verify_with(key) {
+        return Err(DemoError::Key);
+    }
+    screen.title(&format!("receiving at {}", receiver.url()));
+    let mut terminated = signal(SignalKind::terminate()).map_err(DemoError::io("listen to SIGTERM"))?;
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = terminated.recv() => return Ok(()),
+            delivery = receiver.next(PATIENCE) => if let Some(delivery) = delivery { screen.arrival(&delivery) },
+        }
+    }
+}
+
 async fn shown(demo: Demo) -> Result<(), DemoError> {
     let screen = Screen;
     screen.title("webhookdb demo: committed rows become signed notifications");
     let (server, client) = start_postgres(&screen).await?;
-    let mut receiver = Receiver::start().await?;
+    let mut receiver = Receiver::start(ANY_PORT).await?;
     let program = configure(&server)?;
     set_up(&screen, &program, &client, &receiver).await?;
     let daemon = program.serve().await?;

@@ -126,10 +126,11 @@ impl Asked {
         body: bytes::Bytes,
     ) -> Result<Result<(), Failure>, String> {
         let endpoint = Endpoint::new(subscription.clone()).map_err(|error| error.to_string())?;
+        let poster = self.context.tuning.borrow().poster.clone();
         tokio::select! {
             biased;
             () = self.changed(subscription) => Err("the notification was changed in the meantime".to_owned()),
-            outcome = endpoint.post(&self.context.poster, event_id, kind, body) => Ok(outcome),
+            outcome = endpoint.post(&poster, event_id, kind, body) => Ok(outcome),
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::PipelineError;
+use super::heart::Pulse;
 use super::progress::Progress;
 use super::stats::Stats;
 use crate::admin::metrics::CHECKPOINT_LSN;
@@ -45,18 +46,19 @@ pub(super) struct Checkpointer {
 
 impl Checkpointer {
     /// Until the epoch is found stale.
-    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+    pub(super) async fn run(mut self, mut pulse: Pulse) -> Result<(), PipelineError> {
         let mut stats_at = Instant::now();
         loop {
+            pulse.turned();
             tokio::select! {
                 () = self.progress.moved() => {}
                 () = tokio::time::sleep(STATS_INTERVAL) => {}
             }
             if self.is_due(&self.progress.resume_point()) {
-                self.attempt(Self::persist).await?;
+                pulse.through(self.attempt(Self::persist)).await?;
             }
             if stats_at.elapsed() >= STATS_INTERVAL {
-                self.attempt(Self::tell_stats).await?;
+                pulse.through(self.attempt(Self::tell_stats)).await?;
                 stats_at = Instant::now();
             }
             tokio::time::sleep(INTERVAL).await;

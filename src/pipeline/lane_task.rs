@@ -18,6 +18,7 @@ use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Paging, Task, read_body, read_page};
+use super::tuning::TuningNow;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start};
 use crate::model::{Body, Event, Subscription};
@@ -81,6 +82,7 @@ pub(super) struct LaneTask {
     limit: OutboxLimit,
     log: LaneLog,
     pressure: watch::Receiver<u64>,
+    tuning: TuningNow,
     meters: LaneMeters,
 }
 
@@ -94,6 +96,7 @@ impl LaneTask {
         let share = context.in_flight.share(subscription.id);
         Self {
             pressure: context.pressure.clone(),
+            tuning: context.tuning.clone(),
             meters: LaneMeters::new(&subscription),
             limit,
             log: LaneLog::new(context.clone(), subscription.opaque_id),
@@ -123,6 +126,7 @@ impl LaneTask {
         mut commands: mpsc::Receiver<Command>,
     ) {
         let mut batch = Vec::new();
+        let mut pulse = self.context.heart.pulse(format!("lane {}", self.endpoint.subscription.opaque_id));
         loop {
             self.advance();
             let wake = self.lane.next_wake(Instant::now());
@@ -135,8 +139,9 @@ impl LaneTask {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Become { subscription, done }) => self.begin_change(subscription, done),
-                    command => return self.end(command, inbox).await,
+                    command => return pulse.through(self.end(command, inbox)).await,
                 },
+                never = pulse.beat() => match never {},
                 Some(landed) = self.attempts.next() => self.land(landed),
                 permit = finished(&mut self.asking) => self.permit = permit,
                 written = finished(&mut self.writing) => if !self.written(written) { return },
@@ -146,6 +151,7 @@ impl LaneTask {
                 Ok(()) = self.connection.changed() => self.come_back(),
                 () = sleep_until(leave_by), if leave_by.is_some() => self.leave(),
                 1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
+                Ok(()) = self.tuning.changed() => self.retune(),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
                 () = sleep_until(wake), if wake.is_some() => self.lane.wake(Instant::now()),
@@ -250,6 +256,12 @@ impl LaneTask {
         if !(self.away || halted || self.change.is_some() || self.deactivating.is_some()) {
             self.lane.release();
         }
+    }
+
+    /// Failures to come are tried again as the config says now.
+    fn retune(&mut self) {
+        let tuning = self.tuning.borrow_and_update().clone();
+        self.lane.retry_by(tuning.retry, tuning.breaker);
     }
 
     fn call_all_off(&mut self) {
@@ -392,7 +404,8 @@ fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, permit: Permit, s
         let Start { id, event, body, attempt } = start;
         let (begun_at, begun) = (SystemTime::now(), Instant::now());
         let kind = AttemptKind::Notification { attempt };
-        let outcome = endpoint.post(&context.poster, &event.id, kind, body.bytes().clone()).await;
+        let poster = context.tuning.borrow().poster.clone();
+        let outcome = endpoint.post(&poster, &event.id, kind, body.bytes().clone()).await;
         drop(permit);
         Landed { id, event, attempt, begun_at, took: begun.elapsed(), outcome }
     })

@@ -11,15 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
+use super::heart::Heart;
 use super::in_flight::InFlight;
 use super::lane_task::{Command, LaneTask};
 use super::progress::Progress;
 use super::read_back::ReadBack;
 use super::stats::Stats;
+use super::tuning::TuningNow;
 use crate::admin::Readiness;
 use crate::checkpoint::Ticket;
 use crate::config::{DeliverySettings, WhenFull};
-use crate::deliver::{Arrival, BreakerPolicy, Lane, Limits, Poster, RetryPolicy};
+use crate::deliver::{Arrival, BreakerPolicy, Lane, Limits, RetryPolicy};
 use crate::model::Subscription;
 use crate::outbox::{OutboxReader, OutboxWriter, Resumed};
 
@@ -58,7 +60,8 @@ const ABORTED_POLL: Duration = Duration::from_millis(5);
 /// What all lanes of a source share.
 pub(super) struct LaneContext {
     pub(super) source_name: String,
-    pub(super) poster: Poster,
+    pub(super) tuning: TuningNow,
+    pub(super) heart: Heart,
     pub(super) writer: OutboxWriter,
     pub(super) reader: OutboxReader,
     pub(super) fence: Arc<Fence>,
@@ -79,6 +82,14 @@ pub(super) struct LaneContext {
     pub(super) stopping: CancellationToken,
     /// The session's: a lane that ends by itself ends it.
     pub(super) over: CancellationToken,
+}
+
+impl LaneContext {
+    /// What a lane that is made now goes by.
+    fn limits(&self) -> Limits {
+        let tuning = self.tuning.borrow();
+        Limits { retry: tuning.retry, breaker: tuning.breaker, ..self.limits }
+    }
 }
 
 /// The memory that notifications may use on their way in.
@@ -250,9 +261,10 @@ impl Lanes {
     fn spawn(&self, subscription: &Arc<Subscription>, resumed: Option<Resumed>) -> Handle {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, commanded) = mpsc::channel(1);
+        let limits = self.context.limits();
         let lane = match resumed {
-            Some(Resumed { owed, replay }) => Lane::resumed(self.context.limits, owed, replay),
-            None => Lane::new(self.context.limits),
+            Some(Resumed { owed, replay }) => Lane::resumed(limits, owed, replay),
+            None => Lane::new(limits),
         };
         let task = Box::new(LaneTask::new(self.context.clone(), subscription.clone(), lane));
         let over = self.context.over.clone();

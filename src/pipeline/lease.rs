@@ -11,6 +11,7 @@ use tokio_postgres::types::PgLsn;
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
 use super::fence::Fence;
+use super::heart::Pulse;
 use crate::admin::Readiness;
 use crate::catalog::leases::LIVE_FOR;
 use crate::model::Lsn;
@@ -119,9 +120,10 @@ impl Lease {
     }
 
     /// Renews until the epoch is found stale.
-    pub(super) async fn keep(self: Arc<Self>) -> Result<(), PipelineError> {
+    pub(super) async fn keep(self: Arc<Self>, mut pulse: Pulse) -> Result<(), PipelineError> {
         loop {
-            match tokio::time::timeout(LIVE_FOR, self.renew()).await {
+            pulse.turned();
+            match tokio::time::timeout(LIVE_FOR, pulse.through(self.renew())).await {
                 Ok(Ok(())) => self.outage.succeeded(),
                 Ok(Err(PipelineError::Fenced)) => return Err(PipelineError::Fenced),
                 Ok(Err(error)) => self.failed(&error).await,

@@ -9,16 +9,19 @@ use tracing::info;
 
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
+use super::heart::Heart;
 use super::in_flight::InFlight;
 use super::lanes;
 use super::lease::Identity;
 use super::memory::Memory;
 use super::read_back::ReadBack;
+use super::report::report;
 use super::source_task::{SourceContext, SourceTask};
+use super::tuning::TuningNow;
 use crate::admin::metrics::reconnected;
 use crate::admin::{self, Readiness, SourceState};
 use crate::config::Settings;
-use crate::deliver::Poster;
+use crate::service::ServiceManager;
 
 /// The recorder forgets old samples of histograms so often.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -27,10 +30,14 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Where it cannot begin, or every source meets what will not pass by itself before its first stream.
-pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), PipelineError> {
+pub async fn run(
+    settings: Settings,
+    tuning: TuningNow,
+    service: ServiceManager,
+    stop: CancellationToken,
+) -> Result<(), PipelineError> {
     let recorder = admin::metrics::install()?;
     let readiness = Readiness::default();
-    let poster = Poster::new(settings.delivery())?;
     let (address, admin_server) = admin::serve(settings.http().listen(), readiness.clone(), recorder.clone()).await?;
     info!("listening on {address}");
     let catalog = Arc::new(CatalogWatch::new(settings.catalog().clone(), settings.placement()));
@@ -42,8 +49,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
             recorder.run_upkeep();
         }
     });
-    let watch = catalog.clone();
-    services.spawn(async move { watch.run().await });
+    let heart = Heart::new(service.clone());
+    let (watch, turning) = (catalog.clone(), heart.clone());
+    services.spawn(async move { turning.watch("catalog watch", watch.run()).await });
+    let (beating, readable) = (heart.clone(), readiness.clone());
+    services.spawn(async move { match beating.beat().await {} });
+    services.spawn(async move { match report(service, readable).await {} });
 
     let delivery = settings.delivery();
     let in_flight = InFlight::new(delivery.concurrency(), delivery.max_in_flight());
@@ -63,7 +74,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Pipe
             catalog_url: settings.catalog().url().clone(),
             catalog: catalog.clone(),
             identity: identity.clone(),
-            poster: poster.clone(),
+            tuning: tuning.clone(),
+            heart: heart.clone(),
             in_flight: in_flight.clone(),
             memory: memory.clone(),
             read_back: read_back.clone(),

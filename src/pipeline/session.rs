@@ -87,7 +87,8 @@ impl Session {
         let over = CancellationToken::new();
         let mut tasks = JoinSet::new();
         // What follows may take long: a lease that is not renewed in the meantime is taken for that of a daemon that hangs.
-        supervise(&mut tasks, &over, context.name(), "lease", lease.clone().keep());
+        let pulse = |what: &str| context.heart.pulse(format!("{what} of {}", context.name()));
+        supervise(&mut tasks, &over, context.name(), "lease", lease.clone().keep(pulse("lease")));
 
         let reader = OutboxReader::new(Arc::new(Link::new(
             context.catalog_url().clone(),
@@ -98,7 +99,9 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let outbox = OutboxStore::new(context.name().to_owned(), record.epoch);
         let (writer, writing) = OutboxWriter::new(outbox, context.catalog_url().clone(), context.delivery.retention());
-        supervise(&mut tasks, &over, context.name(), "outbox writer", async { writing.await.map_err(Into::into) });
+        let mut turning = pulse("outbox writer");
+        let writing = async move { turning.through(writing).await.map_err(Into::into) };
+        supervise(&mut tasks, &over, context.name(), "outbox writer", writing);
 
         let store = CheckpointStore::new(context.name().to_owned(), record.epoch, timeline);
         let (persist, persisted) = watch::channel(record.point.flush_lsn.min(point.flush_lsn));
@@ -114,11 +117,12 @@ impl Session {
             last_at: Instant::now(),
             outage: Outage::new("making checkpoints").of_source(context.name()),
         };
-        supervise(&mut tasks, &over, context.name(), "checkpointer", checkpointer.run());
+        supervise(&mut tasks, &over, context.name(), "checkpointer", checkpointer.run(pulse("checkpointer")));
 
         let lane_context = LaneContext {
             source_name: context.name().to_owned(),
-            poster: context.poster.clone(),
+            tuning: context.tuning.clone(),
+            heart: context.heart.clone(),
             writer,
             reader,
             fence: fence.clone(),
@@ -146,7 +150,9 @@ impl Session {
         };
         supervise(&mut tasks, &over, context.name(), "test events", asked.clone().serve(TestsAsked));
         supervise(&mut tasks, &over, context.name(), "retries by hand", asked.serve(RetriesAsked::new()));
+        let mut turning = pulse("catalog");
         let following = follow_catalog(context.catalog.clone(), lanes.clone(), facts.clone());
+        let following = async move { turning.through(following).await };
         supervise(&mut tasks, &over, context.name(), "catalog", following);
         info!(source = context.name(), epoch = record.epoch, "the source is ours");
         Ok(Self {

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use self::take_over::Server;
 use super::PipelineError;
 use super::catalog_watch::CatalogWatch;
+use super::heart::Heart;
 use super::in_flight::InFlight;
 use super::intake::{Backlog, Intake};
 use super::lease::Identity;
@@ -22,11 +23,11 @@ use super::read_back::ReadBack;
 use super::session::Session;
 use super::slot_watch::SlotWatch;
 use super::stale_holder::StaleHolder;
+use super::tuning::TuningNow;
 use super::upkeep::Upkeep;
 use crate::admin::metrics::reconnected;
 use crate::admin::{Readiness, SourceState};
 use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
-use crate::deliver::Poster;
 use crate::model::Lsn;
 use crate::postgres::Link;
 use crate::setup::Discord;
@@ -62,7 +63,8 @@ pub(super) struct SourceContext {
     pub(super) catalog_url: PostgresUrl,
     pub(super) catalog: Arc<CatalogWatch>,
     pub(super) identity: Identity,
-    pub(super) poster: Poster,
+    pub(super) tuning: TuningNow,
+    pub(super) heart: Heart,
     pub(super) in_flight: InFlight,
     pub(super) memory: Memory,
     pub(super) read_back: Arc<ReadBack>,
@@ -73,6 +75,11 @@ pub(super) struct SourceContext {
 impl SourceContext {
     pub(super) fn name(&self) -> &str {
         self.settings.name()
+    }
+
+    /// What attempts in flight get at an orderly stop.
+    fn grace(&self) -> Duration {
+        self.tuning.borrow().grace
     }
 
     pub(super) const fn catalog_url(&self) -> &PostgresUrl {
@@ -119,7 +126,12 @@ impl SourceTask {
     ///
     /// # Errors
     /// What will not pass by itself, where nothing else stands in the way of any source and none has ever streamed.
-    pub(super) async fn run(mut self) -> Result<(), PipelineError> {
+    pub(super) async fn run(self) -> Result<(), PipelineError> {
+        let (heart, name) = (self.context.heart.clone(), format!("source {}", self.context.name()));
+        heart.watch(name, Box::pin(self.serve())).await
+    }
+
+    async fn serve(mut self) -> Result<(), PipelineError> {
         let stop = self.context.stop.clone();
         let mut wait = RETRY_BASE;
         loop {
@@ -165,7 +177,7 @@ impl SourceTask {
             wait = (wait * 2).min(RETRY_CAP);
         }
         if let Some(session) = self.session.take() {
-            session.drain(self.backlog, self.context.delivery.grace()).await;
+            session.drain(self.backlog, self.context.grace()).await;
         }
         Ok(())
     }
@@ -282,6 +294,7 @@ impl SourceTask {
             primary: primary.as_ref(),
             slot: &mut self.slot,
             facts: session.facts.clone(),
+            readiness: &context.readiness,
             memory: session.memory.clone(),
             said: HashSet::new(),
             unread: VecDeque::new(),
@@ -313,7 +326,7 @@ impl SourceTask {
         // The stop: nothing more is read, what is in flight finishes, and the server hears of it.
         drop(stream);
         if let Some(session) = self.session.take() {
-            let drain = session.drain(std::mem::take(&mut self.backlog), context.delivery.grace());
+            let drain = session.drain(std::mem::take(&mut self.backlog), context.grace());
             let mut drain = std::pin::pin!(drain);
             tokio::select! {
                 biased;

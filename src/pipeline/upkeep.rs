@@ -14,6 +14,7 @@ use super::lease::LeaseFacts;
 use super::memory::Memory;
 use super::slot_watch::SlotWatch;
 use crate::admin::metrics::{MEMORY_BYTES, REPLICATION_LAG_BYTES, REPLICATION_LAG_SECONDS};
+use crate::admin::{Lag, Readiness};
 use crate::catalog::secrets;
 use crate::config::SourceSettings;
 use crate::model::{Lsn, SubscriptionState};
@@ -38,6 +39,7 @@ pub(super) struct Upkeep<'a> {
     pub(super) primary: Option<&'a Link>,
     pub(super) slot: &'a mut SlotWatch,
     pub(super) facts: Arc<LeaseFacts>,
+    pub(super) readiness: &'a Readiness,
     pub(super) memory: Memory,
     /// What was wrong at the last look, and is said: a table that cannot be published is said once.
     pub(super) said: HashSet<String>,
@@ -177,8 +179,9 @@ impl Upkeep<'_> {
         let current = slot.current_lsn.unwrap_or_default();
         let lag = current.bytes_since(self.facts.received());
         gauge!(REPLICATION_LAG_BYTES, "source" => source.clone()).set(lag as f64);
-        let behind = self.behind(current).as_secs_f64();
-        gauge!(REPLICATION_LAG_SECONDS, "source" => source).set(behind);
+        let behind = self.behind(current);
+        gauge!(REPLICATION_LAG_SECONDS, "source" => source).set(behind.as_secs_f64());
+        self.readiness.set_lag(self.settings.name(), Lag { bytes: lag, time: behind });
     }
 
     /// For how long the log has not been read to its end.

@@ -14,7 +14,7 @@ pub struct StoredSecret {
 }
 
 /// Every key by its number. Without any, secrets are stored as they are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRing {
     /// Encrypts.
     current: Option<(u8, EncryptionKey)>,

@@ -32,8 +32,9 @@ pub use super::order::EntryId;
 use self::entry::{Entry, Phase, Storage};
 use self::outbox::Tail;
 use self::parked::Parked;
-use super::breaker::Breaker;
+use super::breaker::{Breaker, BreakerPolicy};
 use super::order::Order;
+use super::retry::RetryPolicy;
 use crate::model::Replay;
 
 /// See the module.
@@ -117,6 +118,12 @@ impl<T> Lane<T> {
     pub fn resumed(limits: Limits, owed: usize, replay: Replay) -> Self {
         let stored = i64::try_from(owed).unwrap_or(i64::MAX);
         Self { tail: Some(Tail::default()), stored, replay, ..Self::new(limits) }
+    }
+
+    /// Failures to come are tried again by these.
+    pub fn retry_by(&mut self, retry: RetryPolicy, breaker: BreakerPolicy) {
+        (self.limits.retry, self.limits.breaker) = (retry, breaker);
+        self.breaker.judge_by(breaker);
     }
 
     /// Whether something may arrive now.
