@@ -119,9 +119,10 @@ pub(super) fn is_slot_name(name: &str) -> bool {
     is_postgres_name(name) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-/// What Postgres allows, quoted, as the name of anything, without what would garble a log line.
+/// What Postgres allows, quoted, as the name of anything, without what would garble a log line. Nor is a URL a name, which got
+/// into the wrong place: names are shown, and there may be a password in it.
 pub(super) fn is_postgres_name(name: &str) -> bool {
-    (1..=POSTGRES_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+    (1..=POSTGRES_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) && !name.contains("://")
 }
 
 /// What can stand unquoted in metrics, log lines and on the command line.
