@@ -10,8 +10,9 @@ pub struct ServerError {
     sqlstate: SqlState,
     message: String,
     detail: Option<String>,
-    /// Which of its files it was raised in: where one SQLSTATE means several things, this tells them apart in every language.
-    raised_in: Option<String>,
+    /// It was raised in the server's half of SCRAM: where one SQLSTATE means several things, this tells them apart in every
+    /// language.
+    raised_in_scram: bool,
 }
 
 /// The server's half of SCRAM. What it raises as "invalid authorization" is about channel binding.
@@ -26,18 +27,18 @@ impl ServerError {
     /// An error of this SQLSTATE.
     #[must_use]
     pub(crate) fn new(sqlstate: SqlState, message: String, detail: Option<String>) -> Self {
-        Self { sqlstate, message, detail, raised_in: None }
+        Self { sqlstate, message, detail, raised_in_scram: false }
     }
 
     /// The same, raised in this file of the server's.
     #[must_use]
-    pub(crate) fn raised_in(self, file: Option<String>) -> Self {
-        Self { raised_in: file, ..self }
+    pub(crate) fn raised_in(self, file: Option<&str>) -> Self {
+        Self { raised_in_scram: file == Some(SCRAM), ..self }
     }
 
     /// Whether the server found that the client's TLS session is not the one that it serves.
     pub(super) fn is_broken_binding(&self) -> bool {
-        self.sqlstate == SqlState::INVALID_AUTHORIZATION_SPECIFICATION && self.raised_in.as_deref() == Some(SCRAM)
+        self.sqlstate == SqlState::INVALID_AUTHORIZATION_SPECIFICATION && self.raised_in_scram
     }
 
     /// The code that says what happened, whatever the language of the messages.
@@ -109,7 +110,7 @@ impl ServerError {
 impl From<&DbError> for ServerError {
     fn from(error: &DbError) -> Self {
         Self::new(error.code().clone(), error.message().to_owned(), error.detail().map(str::to_owned))
-            .raised_in(error.file().map(str::to_owned))
+            .raised_in(error.file())
     }
 }
 

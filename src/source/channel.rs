@@ -101,7 +101,7 @@ fn read_fields(mut fields: ErrorFields<'_>) -> ServerError {
             _ => {}
         }
     }
-    ServerError::new(sqlstate, message, detail).raised_in(file)
+    ServerError::new(sqlstate, message, detail).raised_in(file.as_deref())
 }
 
 /// The writing half.
