@@ -43,7 +43,7 @@ pub(super) async fn run(settings: &Settings, args: HealthcheckArgs) -> anyhow::R
     let path = if args.ready { "readyz" } else { "healthz" };
     let uri: Uri = format!("http://{address}/{path}").parse()?;
     let asked = tokio::time::timeout(PATIENCE, ask(uri));
-    let (status, text) = asked.await.context("the daemon does not answer").flatten()?;
+    let (status, text) = asked.await.context("the daemon does not answer")??;
     answer(text.trim_end())?;
     anyhow::ensure!(status.is_success(), "/{path} answers {status}");
     Ok(())
