@@ -32,7 +32,7 @@ fn the_table_is_long_and_no_row_comes_twice() {
     assert_eq!(rows.len(), TABLE.len());
 }
 
-/// The subscriptions are made while everything is allowed and no name exists. Then the default holds, the names get their
+/// The subscriptions are made, and begin, while everything is allowed and no name exists. Then the default holds, the names get their
 /// answers, and every row is judged by `create` and by an attempt of `serve`, those with a name by `update --url` too: it asks
 /// as `create` does, and commands take their time. What is let through meets a network without a way out: it was dialled,
 /// and nothing answered.
@@ -47,6 +47,7 @@ async fn each_row_of_the_table_is_judged_by_the_commands_and_at_the_connection()
     })
     .await;
     let rows: Vec<_> = TABLE.iter().enumerate().map(|(number, row)| Row::new(number, row)).collect();
+    let daemon = site.serve().await;
     for (row, output) in at_once(&rows, |row| create(&site, &row.url)).await {
         match row.verdict {
             Verdict::Malformed(words) => assert!(output.fails_with(1).contains(words), "{}", row.url),
@@ -54,21 +55,21 @@ async fn each_row_of_the_table_is_judged_by_the_commands_and_at_the_connection()
         }
     }
     let ids = subscriptions(&site).await;
+    let known: Vec<_> = rows.iter().filter(|row| !matches!(row.verdict, Verdict::Malformed(_))).collect();
+    for row in &known {
+        daemon.wait_for_log(&format!("the subscription starts here subscription={}", ids[&row.url])).await;
+    }
+    assert!(daemon.terminate().await.success());
     site.webhookdb.reconfigure(&site.config.clone().unset("delivery.allow_networks"));
     rows.iter().for_each(|row| row.tell(&names));
     for (row, output) in at_once(&rows, |row| create(&site, &row.url)).await {
         row.is_judged(output, "create");
     }
-    let known: Vec<_> = rows.iter().filter(|row| !matches!(row.verdict, Verdict::Malformed(_))).collect();
     let named = known.iter().copied().filter(|row| row.name.is_some());
     for (row, output) in at_once(named, |row| update(&site, &ids[&row.url], &row.url)).await {
         row.is_judged(output, "update");
     }
     let daemon = site.serve().await;
-    // It meets their starts one by one, about in this order, and says so: together they may take long.
-    for row in &known {
-        daemon.wait_for_log(&ids[&row.url]).await;
-    }
     upsert_charge(site.database.client(), "ch_1", 1, 1).await;
     for row in &known {
         let attempts = |outcome| [("subscription", ids[&row.url].as_str()), ("outcome", outcome)];
