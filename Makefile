@@ -4,7 +4,7 @@
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-matrix torture bounds bloat isolation fuzz fuzz-seeds install uninstall deb test-container lint fmt clean ci postgres test-tools compiler
+.PHONY: help build build-release demo test test-matrix torture bounds bloat isolation fuzz fuzz-seeds install uninstall deb test-container lint fmt clean ci postgres test-tools compiler
 
 # The supported major versions of Postgres, and the suites that `make test-matrix` runs on each: none named is all.
 MAJORS ?= 14 15 16 17 18
@@ -21,8 +21,21 @@ unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 datadir ?= $(prefix)/share/webhookdb-notifications
 docdir ?= $(prefix)/share/doc/webhookdb-notifications
+man1dir ?= $(prefix)/share/man/man1
+bashcompletiondir ?= $(prefix)/share/bash-completion/completions
+zshcompletiondir ?= $(prefix)/share/zsh/site-functions
+fishcompletiondir ?= $(prefix)/share/fish/vendor_completions.d
 BINARY ?= target/release/webhookdb
 INSTALL ?= install
+INSTALL_PROGRAM ?= $(INSTALL)
+
+# What the program is called where WebhookDB's own command may be beside it, see the unit.
+NAME = webhookdb-notifications
+
+# Where the Debian package is made from and goes to, and what makes it.
+PACKAGE = target/package
+DEB ?= target/debian/
+CARGO_DEB ?= $(CARGO) deb
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 30
@@ -75,28 +88,43 @@ fuzz-seeds: compiler ## Records what the fuzz targets begin with anew, from a re
 	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
 	$(CARGO) test --locked --test tests fuzz_seeds::record -- --exact --ignored
 
-# WebhookDB's own command is called webhookdb too, see the unit. Nothing is compiled here, since this is often root, and nothing
-# under /etc is touched: that is the operator's.
-install: ## Installs BINARY, the unit, its account, the example config and the SQL below DESTDIR and prefix; `make uninstall` removes them
+# Nothing is compiled here, since this is often root, and nothing under /etc is touched: that is the operator's. The program itself
+# makes its man pages and completions, so it has to run on this machine.
+install: ## Installs BINARY, the unit, its account, the example config, the SQL, docs, man pages and completions below DESTDIR and prefix; `make uninstall` removes them
 	@[ -x "$(BINARY)" ] || { echo "error: there is no $(BINARY): build it first, cargo build --release --locked" >&2; exit 1; }
-	$(INSTALL) -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(unitdir)" "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(datadir)/sql" "$(DESTDIR)$(docdir)"
-	$(INSTALL) -m 755 "$(BINARY)" "$(DESTDIR)$(bindir)/webhookdb-notifications"
+	$(INSTALL) -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(unitdir)" "$(DESTDIR)$(sysusersdir)" "$(DESTDIR)$(datadir)/sql" \
+	    "$(DESTDIR)$(docdir)/docs/operators" "$(DESTDIR)$(man1dir)" "$(DESTDIR)$(bashcompletiondir)" \
+	    "$(DESTDIR)$(zshcompletiondir)" "$(DESTDIR)$(fishcompletiondir)"
+	$(INSTALL_PROGRAM) -m 755 "$(BINARY)" "$(DESTDIR)$(bindir)/$(NAME)"
 	sed 's|/usr/bin/|$(bindir)/|; s|/usr/share/doc/webhookdb-notifications|$(docdir)|' systemd/webhookdb-notifications.service \
-	    >"$(DESTDIR)$(unitdir)/webhookdb-notifications.service"
-	chmod 644 "$(DESTDIR)$(unitdir)/webhookdb-notifications.service"
-	$(INSTALL) -m 644 systemd/webhookdb-notifications.sysusers "$(DESTDIR)$(sysusersdir)/webhookdb-notifications.conf"
+	    >"$(DESTDIR)$(unitdir)/$(NAME).service"
+	chmod 644 "$(DESTDIR)$(unitdir)/$(NAME).service"
+	$(INSTALL) -m 644 systemd/webhookdb-notifications.sysusers "$(DESTDIR)$(sysusersdir)/$(NAME).conf"
 	$(INSTALL) -m 644 sql/setup-replication.sql "$(DESTDIR)$(datadir)/sql/"
 	$(INSTALL) -m 644 config.example.toml README.md CHANGELOG.md LICENSE "$(DESTDIR)$(docdir)/"
+	$(INSTALL) -m 644 docs/*.md docs/*.json "$(DESTDIR)$(docdir)/docs/"
+	$(INSTALL) -m 644 docs/operators/*.md "$(DESTDIR)$(docdir)/docs/operators/"
+	umask 022 && "$(BINARY)" man --name $(NAME) --output "$(DESTDIR)$(man1dir)"
+	umask 022 && "$(BINARY)" completions bash --name $(NAME) >"$(DESTDIR)$(bashcompletiondir)/$(NAME)"
+	umask 022 && "$(BINARY)" completions zsh --name $(NAME) >"$(DESTDIR)$(zshcompletiondir)/_$(NAME)"
+	umask 022 && "$(BINARY)" completions fish --name $(NAME) >"$(DESTDIR)$(fishcompletiondir)/$(NAME).fish"
 
 uninstall: ## Removes what `make install` has installed below DESTDIR and prefix
-	rm -f "$(DESTDIR)$(bindir)/webhookdb-notifications" "$(DESTDIR)$(unitdir)/webhookdb-notifications.service" \
-	    "$(DESTDIR)$(sysusersdir)/webhookdb-notifications.conf"
+	rm -f "$(DESTDIR)$(bindir)/$(NAME)" "$(DESTDIR)$(unitdir)/$(NAME).service" "$(DESTDIR)$(sysusersdir)/$(NAME).conf" \
+	    "$(DESTDIR)$(bashcompletiondir)/$(NAME)" "$(DESTDIR)$(zshcompletiondir)/_$(NAME)" \
+	    "$(DESTDIR)$(fishcompletiondir)/$(NAME).fish" "$(DESTDIR)$(man1dir)/$(NAME).1" "$(DESTDIR)$(man1dir)/$(NAME)"-*.1
 	rm -rf "$(DESTDIR)$(datadir)" "$(DESTDIR)$(docdir)"
 
-deb: compiler ## Makes the Debian package, in target/debian; takes cargo-deb
-	@$(CARGO) deb --version >/dev/null 2>&1 || \
+# The package holds what `make install` installs, the program stripped.
+deb: build-release ## Makes the Debian package of BINARY, in target/debian; takes cargo-deb
+	@$(CARGO_DEB) --version >/dev/null 2>&1 || \
 	    { echo "error: cargo-deb is not installed: cargo install --locked cargo-deb" >&2; exit 1; }
-	$(CARGO) deb --locked
+	rm -rf $(PACKAGE)
+	$(MAKE) install DESTDIR=$(PACKAGE) prefix=/usr INSTALL_PROGRAM="$(INSTALL) -s"
+	$(CARGO_DEB) --locked --no-build --output $(DEB)
+
+build-release: compiler
+	@[ "$(BINARY)" != target/release/webhookdb ] || $(CARGO) build --release --locked --bin webhookdb
 
 test-container: compiler ## The tests in containers: Postgres of two versions, the Debian package under systemd, compose.yaml; takes Docker or root's rights
 	@scripts/test-container

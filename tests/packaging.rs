@@ -4,17 +4,28 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// The files that are installed below the prefix.
-const FILES: [&str; 8] = [
+/// The files that are installed below the prefix, but for the docs and the man pages.
+const FILES: [&str; 11] = [
     "bin/webhookdb-notifications",
     "lib/systemd/system/webhookdb-notifications.service",
     "lib/sysusers.d/webhookdb-notifications.conf",
+    "share/bash-completion/completions/webhookdb-notifications",
     "share/doc/webhookdb-notifications/CHANGELOG.md",
     "share/doc/webhookdb-notifications/LICENSE",
     "share/doc/webhookdb-notifications/README.md",
     "share/doc/webhookdb-notifications/config.example.toml",
+    "share/fish/vendor_completions.d/webhookdb-notifications.fish",
     "share/webhookdb-notifications/sql/setup-replication.sql",
+    "share/zsh/site-functions/_webhookdb-notifications",
 ];
+
+/// Where the docs are below the prefix, so that the README's links to them hold.
+const DOCS: &str = "share/doc/webhookdb-notifications/docs/";
+
+/// Where the man pages are, and some of them.
+const PAGES: &str = "share/man/man1/";
+const SOME_PAGES: [&str; 3] =
+    ["webhookdb-notifications.1", "webhookdb-notifications-serve.1", "webhookdb-notifications-notification-create.1"];
 
 fn make(arguments: &[&str]) {
     let mut command = Command::new("make");
@@ -54,12 +65,19 @@ fn make_install_honours_destdir_and_prefix_and_make_uninstall_leaves_nothing() {
         }
         make(&arguments);
         let below = root.path().join(prefix.trim_start_matches('/'));
-        assert_eq!(files(root.path()).len(), FILES.len(), "{:?}", files(root.path()));
-        assert_eq!(files(&below), FILES.iter().map(ToString::to_string).collect());
+        let installed = files(&below);
+        assert_eq!(files(root.path()).len(), installed.len(), "all is below the prefix: {:?}", files(root.path()));
+        let docs = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/docs"))).into_iter().map(|doc| format!("{DOCS}{doc}"));
+        let pages: BTreeSet<String> = installed.iter().filter(|file| file.starts_with(PAGES)).cloned().collect();
+        for page in SOME_PAGES {
+            assert!(pages.contains(&format!("{PAGES}{page}")), "{pages:?}");
+        }
+        let expected: BTreeSet<String> = FILES.iter().map(ToString::to_string).chain(docs).chain(pages).collect();
+        assert_eq!(installed, expected);
         let unit = std::fs::read_to_string(below.join(FILES[1])).expect("the unit");
         assert!(unit.contains(&format!("ExecStart={prefix}/bin/webhookdb-notifications ")), "{unit}");
-        let installed = Command::new(below.join(FILES[0])).arg("--version").output().expect("the program");
-        assert!(installed.status.success());
+        let version = Command::new(below.join(FILES[0])).arg("--version").output().expect("the program");
+        assert!(version.status.success());
         arguments[0] = "uninstall";
         make(&arguments);
         assert!(files(root.path()).is_empty(), "{:?}", files(root.path()));

@@ -25,7 +25,7 @@ pub enum PostgresError {
         #[source]
         source: io::Error,
     },
-    /// Connecting, logging in included, took longer than `connect_timeout`.
+    /// Connecting, logging in and a first look included, took longer than `connect_timeout`.
     #[error("Postgres at {address} did not answer within {} seconds", after.as_secs_f32())]
     Timeout {
         /// Host and port, or the socket's path.
@@ -167,7 +167,8 @@ impl PostgresError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { address, .. } | Self::Timeout { address, .. } => Some(format!(
-                "is Postgres running, and listening at {address}? check host and port in the url, and firewalls"
+                "is Postgres running, and listening at {address}? check host and port in the url, and firewalls; a pooler \
+                 in between may have no session left"
             )),
             Self::TlsNotOffered { .. } => Some("set ssl = on on the server, or sslmode=prefer in the url".to_owned()),
             Self::Tls { source, .. } => Some(tls_hint(source).to_owned()),

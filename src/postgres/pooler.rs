@@ -16,12 +16,13 @@ const LOOKS: u32 = 4;
 /// # Errors
 /// Where it is so, or the server does not answer.
 pub async fn refuse_pooler(client: &Client, url: &PostgresUrl, application_name: &str) -> Result<(), PostgresError> {
-    // A pooler whose only session is taken lets the next client wait.
-    let looked = timeout(url.connect_timeout, is_pooled(client, url, application_name)).await;
-    match looked {
+    let after = url.connect_timeout;
+    // A pooler whose last session is taken lets the next client wait; so does a server that is slow.
+    match timeout(after, is_pooled(client, url, application_name)).await {
         Ok(Ok(false)) => Ok(()),
+        Ok(Ok(true)) => Err(PostgresError::Pooler { address: address(url) }),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(true)) | Err(_) => Err(PostgresError::Pooler { address: address(url) }),
+        Err(_) => Err(PostgresError::Timeout { address: address(url), after }),
     }
 }
 
