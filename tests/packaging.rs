@@ -67,7 +67,9 @@ fn make_install_honours_destdir_and_prefix_and_make_uninstall_leaves_nothing() {
         let below = root.path().join(prefix.trim_start_matches('/'));
         let installed = files(&below);
         assert_eq!(files(root.path()).len(), installed.len(), "all is below the prefix: {:?}", files(root.path()));
-        let docs = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/docs"))).into_iter().map(|doc| format!("{DOCS}{doc}"));
+        let docs = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")))
+            .into_iter()
+            .map(|doc| format!("{DOCS}{doc}"));
         let pages: BTreeSet<String> = installed.iter().filter(|file| file.starts_with(PAGES)).cloned().collect();
         for page in SOME_PAGES {
             assert!(pages.contains(&format!("{PAGES}{page}")), "{pages:?}");
