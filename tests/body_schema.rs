@@ -5,16 +5,32 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::support::fixtures::upsert_charge;
+use crate::support::fixtures::{backfill_charges, upsert_charge};
 use crate::support::{Receiver, Site};
 
-fn schema() -> Validator {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notification.schema.json");
+/// A schema of the documentation, which is one by its own schema.
+fn read(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     let text = std::fs::read_to_string(path).expect("the schema");
     let schema: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     jsonschema::meta::validate(&schema).expect("a schema by its own schema");
-    jsonschema::draft202012::new(&schema).expect("a schema")
+    schema
+}
+
+fn schema() -> Validator {
+    jsonschema::draft202012::new(&read("notification.schema.json")).expect("a schema")
+}
+
+fn batch_schema() -> Validator {
+    let notification = read("notification.schema.json");
+    let name = notification["$id"].as_str().expect("an id").to_owned();
+    let registry = jsonschema::Registry::new()
+        .add(name, notification)
+        .and_then(|registry| registry.prepare())
+        .expect("a registry");
+    let schema = read("batch.schema.json");
+    jsonschema::draft202012::options().with_registry(&registry).build(&schema).expect("a schema")
 }
 
 /// Of each type; of updates and deletes under every kind of key and identity that shapes them.
@@ -121,4 +137,33 @@ fn a_body_of_one_type_is_none_of_another(schema: &Validator, body: &Value) {
     let mut wrong = body.clone();
     wrong["type"] = json!(another);
     assert!(!schema.is_valid(&wrong), "{wrong:#}");
+}
+
+#[tokio::test]
+async fn every_delivered_batch_is_as_its_schema_says() {
+    let (site, receiver) = (Site::new("batch_schema").await, Receiver::start().await);
+    let id = site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    site.webhookdb.run(&["notification", "update", &id, "--batch", "10"]).await.ok();
+    let _daemon = site.serve().await;
+    site.webhookdb.run(&["notification", "test", &id]).await.ok();
+    backfill_charges(site.database.client(), 1..=30).await;
+    let schema = batch_schema();
+    let requests = receiver.wait_for(4).await;
+    for request in &requests {
+        let errors: Vec<String> = schema.iter_errors(&request.json()).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+    let good = requests[0].json();
+    let wrong: [Spoil; 5] = [
+        ("no notification at all", |body| body["notifications"] = json!([])),
+        ("a field too many", |body| body["id"] = json!("msg_1")),
+        ("another type", |body| body["type"] = json!("batches")),
+        ("something else among them", |body| body["notifications"][0] = json!({})),
+        ("a notification by itself", |body| *body = body["notifications"][0].take()),
+    ];
+    for (what, spoil) in wrong {
+        let mut wrong = good.clone();
+        spoil(&mut wrong);
+        assert!(!schema.is_valid(&wrong), "{what} is let through");
+    }
 }

@@ -351,7 +351,7 @@ async fn show_tells_everything_but_the_secret_in_each_format() {
     site.database.wait_until("it failed", "SELECT count(*) = 1 FROM notifications.outbox WHERE attempts > 0").await;
     let all = show(&site, &id).await;
     let expected = json!({
-        "opaque_id": id, "deliver_to_url": receiver.url("/"), "status": "active", "reason": null, "halted_at": null,
+        "opaque_id": id, "deliver_to_url": receiver.url("/"), "status": "active", "batch": null, "linger_ms": null, "reason": null, "halted_at": null,
         "associated_type": "organization", "associated_id": "acme_corp", "created_at": all["created_at"],
         "starts": {"main": all["starts"]["main"]}, "rotating_until": null, "pending": 1, "oldest_pending": all["oldest_pending"], "failed": 0,
         "last_success": null, "last_failure": all["last_failure"], "failing_since": all["failing_since"],

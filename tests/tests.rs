@@ -4,6 +4,7 @@
 mod support;
 
 mod attack;
+mod batches;
 mod bloat;
 mod body_schema;
 mod bounds;

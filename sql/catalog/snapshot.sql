@@ -41,6 +41,7 @@ FROM (
                 'secret', p.secret, 'secret_encrypted', p.secret_encrypted,
                 'expires_at', (extract(epoch FROM p.expires_at) * 1000000)::bigint) ORDER BY p.id DESC)
             FROM notifications.previous_secrets p WHERE p.subscription = s.id),
+        'batch_size', s.batch_size, 'batch_linger_ms', s.batch_linger_ms,
         'state', s.state, 'nonce', s.nonce,
         'created_at', (extract(epoch FROM s.created_at) * 1000000)::bigint,
         'starts', (SELECT json_object_agg(t.source, t.start_lsn::text)

@@ -1,5 +1,5 @@
 -- Everything about one subscription but its secrets.
-SELECT s.id, s.opaque_id, s.organization, s.integration, s.url, s.state, s.nonce, s.created_at,
+SELECT s.id, s.opaque_id, s.organization, s.integration, s.url, s.state, s.nonce, s.created_at, s.batch_size, s.batch_linger_ms,
     s.last_success_at, s.last_failure_at, s.failing_since, s.halted_at, s.halted_because,
     (SELECT json_object_agg(t.source, t.start_lsn::text ORDER BY t.source)::text
      FROM notifications.subscription_starts t WHERE t.subscription = s.id) AS starts,

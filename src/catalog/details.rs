@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use tokio_postgres::{Client, Row};
 
-use super::CatalogError;
-use crate::model::{Scope, SubscriptionId, SubscriptionState};
+use super::{CatalogError, snapshot};
+use crate::model::{Batching, Scope, SubscriptionId, SubscriptionState};
 
 /// A subscription, how it fares, and what it is owed; never its secrets.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct SubscriptionDetails {
     pub scope: Scope,
     /// The endpoint, as typed.
     pub url: String,
+    /// How its notifications are put together; none where each is a request of its own.
+    pub batching: Option<Batching>,
     /// Where it is in its life.
     pub state: SubscriptionState,
     /// Agrees with the log message that marks its start.
@@ -113,6 +115,8 @@ fn read(opaque_id: SubscriptionId, row: &Row) -> Result<SubscriptionDetails, Cat
         opaque_id,
         scope,
         url: row.try_get("url")?,
+        batching: snapshot::batching(row.try_get("batch_size")?, row.try_get("batch_linger_ms")?)
+            .map_err(unreadable)?,
         state: state.ok_or_else(|| unreadable("unknown state".into()))?,
         nonce: row.try_get("nonce")?,
         created_at: row.try_get("created_at")?,

@@ -1,12 +1,14 @@
-//! Writes of a subscription's life after its creation: paused, resumed, enabled again, moved to another URL. Each returns the
+//! Writes of a subscription's life after its creation: paused, resumed, enabled again, delivered in another manner. Each returns the
 //! new revision of the catalog; none where the subscription is in a state that does not allow it.
 
 use std::time::SystemTime;
 
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
+use super::subscriptions::batching_columns;
 use super::{CatalogError, revision};
-use crate::model::SubscriptionId;
+use crate::model::{Batching, SubscriptionId};
 
 /// Why a subscription that an operator paused is halted.
 const PAUSED_BECAUSE: &str = "paused by hand";
@@ -61,13 +63,23 @@ pub async fn deactivate_again(
     Ok(())
 }
 
-/// Sends everything that is owed, and all that comes, to another URL. For how long the old one failed says nothing about it.
+/// What of a subscription's delivery is to be another; the rest stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Manner<'a> {
+    /// The endpoint, as typed.
+    pub url: Option<&'a str>,
+    /// How notifications are put together from now on.
+    pub batching: Option<Option<Batching>>,
+}
+
+/// Sends everything that is owed, and all that comes, in another manner. For how long an old URL failed says nothing about a new one.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn move_to(client: &Client, id: SubscriptionId, url: &str) -> Result<Option<i64>, CatalogError> {
-    let statement = "written AS (
-        UPDATE notifications.subscriptions SET url = $2, failing_since = NULL
-        WHERE opaque_id = $1 AND state <> 'deleted' RETURNING id)";
-    revision::write_one(client, statement, &[&id.to_string(), &url]).await
+pub async fn change(client: &Client, id: SubscriptionId, manner: &Manner<'_>) -> Result<Option<i64>, CatalogError> {
+    let statement = include_str!("../../sql/catalog/change_subscription.sql");
+    let (size, linger_ms) = batching_columns(manner.batching.flatten());
+    let parameters: [&(dyn ToSql + Sync); 5] =
+        [&id.to_string(), &manner.url, &manner.batching.is_some(), &size, &linger_ms];
+    revision::write_one(client, statement, &parameters).await
 }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0005_sources", sql: include_str!("../../sql/migrations/0005_sources.sql") },
     Migration { name: "0006_held_back", sql: include_str!("../../sql/migrations/0006_held_back.sql") },
     Migration { name: "0007_secrets", sql: include_str!("../../sql/migrations/0007_secrets.sql") },
+    Migration { name: "0008_batches", sql: include_str!("../../sql/migrations/0008_batches.sql") },
 ];
 
 /// Two programs that migrate at once take turns by this advisory lock ("whdb" and a number of our own).

@@ -11,7 +11,9 @@ use tokio_postgres::Client;
 use super::rights;
 use super::secrets::Sealed;
 use super::{CatalogError, Misplaced};
-use crate::model::{Lsn, Placement, PreviousSecret, Scope, Secret, Subscription, SubscriptionId, SubscriptionState};
+use crate::model::{
+    Batching, Lsn, Placement, PreviousSecret, Scope, Secret, Subscription, SubscriptionId, SubscriptionState,
+};
 use crate::seal::{KeyRing, SealError, StoredSecret};
 
 /// Everything that the catalog holds, from one snapshot of its database.
@@ -288,6 +290,8 @@ struct SubscriptionItem {
     organization: Option<String>,
     integration: Option<String>,
     url: String,
+    batch_size: Option<i32>,
+    batch_linger_ms: Option<i32>,
     #[serde(flatten)]
     secret: SecretItem,
     previous_secrets: Option<Vec<PreviousSecretItem>>,
@@ -346,6 +350,7 @@ impl SubscriptionItem {
             opaque_id: item.opaque_id.parse::<SubscriptionId>()?,
             scope,
             url: item.url,
+            batching: batching(item.batch_size, item.batch_linger_ms)?,
             secret,
             previous_secrets,
             state: SubscriptionState::from_name(&item.state).ok_or("unknown state")?,
@@ -355,6 +360,13 @@ impl SubscriptionItem {
         };
         Ok((subscription, sealed))
     }
+}
+
+/// As the catalog stores it.
+pub(super) fn batching(size: Option<i32>, linger_ms: Option<i32>) -> Result<Option<Batching>, Unreadable> {
+    let (Some(size), Some(linger)) = (size, linger_ms) else { return Ok(None) };
+    let batching = Batching::new(size.try_into()?, Duration::from_millis(linger.try_into()?));
+    batching.map(Some).ok_or_else(|| "a batch that is out of its bounds".into())
 }
 
 /// The integrations' tables in a database where WebhookDB is, but `setup` has not been run yet: the key of the organization,

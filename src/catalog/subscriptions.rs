@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 
 use super::{CatalogError, revision};
-use crate::model::{Lsn, Scope, SubscriptionId};
+use crate::model::{Batching, Lsn, Scope, SubscriptionId};
 use crate::seal::StoredSecret;
 
 /// A subscription that is to be inserted.
@@ -16,6 +16,8 @@ pub struct NewSubscription {
     pub scope: Scope,
     /// The endpoint, as typed.
     pub url: String,
+    /// How its notifications are to be put together.
+    pub batching: Option<Batching>,
     /// As it is to be stored.
     pub secret: StoredSecret,
     /// Agrees with the log message that marks its start.
@@ -41,6 +43,14 @@ pub fn random_nonce() -> String {
     data_encoding::HEXLOWER.encode(&rand::random::<[u8; 16]>())
 }
 
+/// The two columns that it is stored in.
+pub(super) fn batching_columns(batching: Option<Batching>) -> (Option<i32>, Option<i32>) {
+    // Both are bounded far below.
+    let size = batching.map(|batching| i32::try_from(batching.size).unwrap_or(i32::MAX));
+    let linger_ms = batching.map(|batching| i32::try_from(batching.linger.as_millis()).unwrap_or(i32::MAX));
+    (size, linger_ms)
+}
+
 /// Inserts a subscription as pending; returns its number.
 ///
 /// # Errors
@@ -52,6 +62,7 @@ pub async fn insert_pending(client: &Client, new: &NewSubscription) -> Result<i6
     };
     let statement = include_str!("../../sql/catalog/insert_subscription.sql");
     let opaque_id = new.opaque_id.to_string();
+    let (size, linger_ms) = batching_columns(new.batching);
     let rows = revision::write(
         client,
         statement,
@@ -64,6 +75,8 @@ pub async fn insert_pending(client: &Client, new: &NewSubscription) -> Result<i6
             &new.secret.is_encrypted,
             &new.nonce,
             &new.sources,
+            &size,
+            &linger_ms,
         ],
     )
     .await?;

@@ -5,8 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
@@ -14,10 +13,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::Signer;
 use super::connections::{Connections, CountingConnector};
 use super::guard::{GuardError, GuardedConnector, NetworkGuard};
 use super::tls;
+use super::{Payload, Signer};
 use crate::config::DeliverySettings;
 use crate::model::AttemptRecord;
 
@@ -59,7 +58,7 @@ pub struct Attempt<'a> {
     /// What it is for.
     pub kind: AttemptKind,
     /// What is posted.
-    pub body: Bytes,
+    pub payload: Payload,
 }
 
 /// Why an attempt failed, as the metrics count it.
@@ -145,6 +144,12 @@ impl Answer {
     pub const fn is_gone(&self) -> bool {
         self.status == StatusCode::GONE.as_u16()
     }
+
+    /// Whether the endpoint says that the request was too large for it (RFC 9110, 15.5.14).
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16()
+    }
 }
 
 /// Answers are read to their end so that the connection can be used again, and no further than this.
@@ -164,7 +169,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Makes attempts; connections are kept and used again.
 #[derive(Clone, Debug)]
 pub struct Poster {
-    client: Client<HttpsConnector<CountingConnector<GuardedConnector>>, Full<Bytes>>,
+    client: Client<HttpsConnector<CountingConnector<GuardedConnector>>, Payload>,
     connections: Connections,
     timeout: Duration,
 }
@@ -210,7 +215,7 @@ impl Poster {
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
+    async fn exchange(&self, request: Request<Payload>) -> Result<StatusCode, Failure> {
         let response = self.client.request(request).await.map_err(|error| classify(&error))?;
         let (status, retry_after) = (response.status(), retry_after(&response, SystemTime::now()));
         let answer = Answer { status: status.as_u16(), text: String::new(), retry_after };
@@ -261,10 +266,10 @@ async fn read_to_end(response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
     Ok(start)
 }
 
-fn request(attempt: &Attempt<'_>, signer: &Signer) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
+fn request(attempt: &Attempt<'_>, signer: &Signer) -> Result<Request<Payload>, InvalidHeaderValue> {
     let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let signature = signer.sign(attempt.message_id, timestamp, &attempt.body);
-    let mut request = Request::new(Full::new(attempt.body.clone()));
+    let signature = signer.sign(attempt.message_id, timestamp, attempt.payload.pieces());
+    let mut request = Request::new(attempt.payload.clone());
     *request.method_mut() = hyper::Method::POST;
     *request.uri_mut() = attempt.uri.clone();
     let headers = request.headers_mut();

@@ -6,6 +6,7 @@ mod connections;
 pub mod guard;
 mod lane;
 mod order;
+mod payload;
 mod retry;
 mod signature;
 mod tls;
@@ -13,7 +14,8 @@ mod tls;
 pub use attempt::{Answer, Attempt, AttemptKind, Failure, FailureKind, Poster, PosterError};
 pub use breaker::BreakerPolicy;
 pub use lane::{
-    Ack, Arrival, BodyRequest, EntryId, Finished, Lane, Limits, PageRequest, Setback, Start, StoredRow, Write,
+    Ack, Arrival, BodyRequest, EntryId, Finished, Lane, Limits, PageRequest, Request, Setback, Start, StoredRow, Write,
 };
+pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use signature::Signer;

@@ -69,6 +69,16 @@ impl Order {
         self.nodes.get(&id).map_or(&[], |node| &node.waits_for)
     }
 
+    /// Whether it waits for nothing.
+    pub(super) fn is_free(&self, id: EntryId) -> bool {
+        self.waits_for(id).is_empty()
+    }
+
+    /// The entries that wait for this one directly.
+    pub(super) fn held_back_by(&self, id: EntryId) -> &[EntryId] {
+        self.nodes.get(&id).map_or(&[], |node| &node.held_back)
+    }
+
     /// Every entry that is tied to this one by order, directly or through others, itself included.
     pub(super) fn tied_to(&self, id: EntryId) -> BTreeSet<EntryId> {
         let mut tied = BTreeSet::from([id]);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::Position;
 
@@ -87,6 +87,22 @@ impl EventId {
         format!("msg_{subscription}_{digits}")
     }
 
+    /// The `webhook-id` of a request that carries these changes, in this order, for one subscription: of one change, its own.
+    #[must_use]
+    pub fn batch_message<'a>(event_ids: impl IntoIterator<Item = &'a str>, subscription: SubscriptionId) -> String {
+        let mut event_ids = event_ids.into_iter().peekable();
+        let first = event_ids.next().unwrap_or_default();
+        if event_ids.peek().is_none() {
+            return Self::message(first, subscription);
+        }
+        let mut hash = Xxh3Default::new();
+        for event_id in std::iter::once(first).chain(event_ids) {
+            hash.update(event_id.as_bytes());
+            hash.update(b"\n");
+        }
+        format!("msg_{subscription}_batch_{:032x}", hash.digest128())
+    }
+
     /// The event that a `webhook-id` of this subscription is about; none where it is none of its.
     #[must_use]
     pub fn event_of_message(message_id: &str, subscription: SubscriptionId) -> Option<String> {
@@ -124,6 +140,17 @@ mod tests {
             assert!(text.len() <= 64, "{text}");
             assert!(text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{text}");
         }
+    }
+
+    #[test]
+    fn a_batch_is_named_by_what_it_carries_and_in_which_order() {
+        let [one, two] = [id(10, 0, 7, 1).event(), id(10, 1, 7, 1).event()];
+        let own = SubscriptionId([0xab; 6]);
+        let name = |events: &[&String]| EventId::batch_message(events.iter().map(|event| event.as_str()), own);
+        assert_eq!(name(&[&one]), EventId::message(&one, own), "one change has the name that it has by itself");
+        assert_eq!(name(&[&one, &two]), name(&[&one, &two]));
+        assert_ne!(name(&[&one, &two]), name(&[&two, &one]));
+        assert!(name(&[&one, &two]).starts_with("msg_abababababab_batch_") && name(&[&one, &two]).len() <= 64);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The words of the field as types: no I/O, and nothing of the other rooms.
 
 mod attempt;
+mod batching;
 mod change;
 mod event;
 mod id;
@@ -13,6 +14,7 @@ mod signing_secret;
 mod subscription;
 
 pub use attempt::AttemptRecord;
+pub use batching::Batching;
 pub use change::{Operation, RowKey, RowKeys};
 pub use event::{Body, Event};
 pub use id::{EventId, ParseSubscriptionIdError, SubscriptionId};

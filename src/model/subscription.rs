@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::{Lsn, Secret, SubscriptionId};
+use super::{Batching, Lsn, Secret, SubscriptionId};
 
 /// What a subscription covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct Subscription {
     pub scope: Scope,
     /// The endpoint, as typed.
     pub url: String,
+    /// How its notifications are put together; none where each is a request of its own.
+    pub batching: Option<Batching>,
     /// What its notifications are signed with, as typed or generated; none where the config has not the key to read it, or one
     /// of the previous ones, with. Nothing is sent then.
     pub secret: Option<Secret>,

@@ -123,14 +123,15 @@ impl Asked {
         subscription: &Arc<Subscription>,
         event_id: &str,
         kind: AttemptKind,
-        body: bytes::Bytes,
+        body: &bytes::Bytes,
     ) -> Result<Result<(), Failure>, String> {
         let endpoint = Endpoint::new(subscription.clone()).map_err(|error| error.to_string())?;
         let poster = self.context.tuning.borrow().poster.clone();
+        let notifications = [(event_id, body)];
         tokio::select! {
             biased;
             () = self.changed(subscription) => Err("the notification was changed in the meantime".to_owned()),
-            outcome = endpoint.post(&poster, event_id, kind, body) => Ok(outcome),
+            outcome = endpoint.post(&poster, kind, &notifications) => Ok(outcome),
         }
     }
 
@@ -138,9 +139,9 @@ impl Asked {
     async fn changed(&self, before: &Subscription) {
         let mut changes = self.catalog.changes();
         loop {
-            let same = self
-                .subscription(before.id)
-                .is_ok_and(|now| now.url == before.url && now.is_halted() == before.is_halted());
+            let same = self.subscription(before.id).is_ok_and(|now| {
+                now.url == before.url && now.batching == before.batching && now.is_halted() == before.is_halted()
+            });
             if !same || changes.changed().await.is_err() {
                 return;
             }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use bytes::Bytes;
 use hyper::Uri;
 use tracing::warn;
 
-use crate::deliver::{Attempt, AttemptKind, Failure, Poster, Signer};
+use crate::deliver::{Attempt, AttemptKind, Failure, Payload, Poster, Signer};
 use crate::model::{EventId, SigningSecret, SigningSecretError, Subscription};
 
 pub(super) struct Endpoint {
@@ -47,17 +48,26 @@ impl Endpoint {
         })
     }
 
-    /// One attempt.
+    /// One request that carries these notifications, each with the change's id, in this order.
     pub(super) async fn post(
         &self,
         poster: &Poster,
-        event_id: &str,
         kind: AttemptKind,
-        body: bytes::Bytes,
+        notifications: &[(&str, &Bytes)],
     ) -> Result<(), Failure> {
-        let message_id = EventId::message(event_id, self.subscription.opaque_id);
-        let attempt = Attempt { uri: &self.uri, message_id: &message_id, kind, body };
+        let ids = notifications.iter().map(|(event_id, _)| *event_id);
+        let message_id = EventId::batch_message(ids, self.subscription.opaque_id);
+        let attempt = Attempt { uri: &self.uri, message_id: &message_id, kind, payload: self.payload(notifications) };
         poster.post(&attempt, &self.signer).await.map(|_| ())
+    }
+
+    /// Whoever asked for batches gets nothing else, were it one notification.
+    fn payload(&self, notifications: &[(&str, &Bytes)]) -> Payload {
+        let mut bodies = notifications.iter().map(|(_, body)| (*body).clone());
+        match (self.subscription.batching, bodies.len()) {
+            (None, 1) => bodies.next().map(Payload::from).unwrap_or_default(),
+            _ => Payload::batch(bodies),
+        }
     }
 }
 

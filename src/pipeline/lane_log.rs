@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
-use super::lane_task::Landed;
+use super::lane_task::Sent;
 use super::lanes::LaneContext;
 use super::storm::{Admitted, Storm};
 use crate::deliver::{Failure, Finished};
@@ -26,10 +26,10 @@ impl LaneLog {
         Self { context, subscription, attempts, given_up, turns }
     }
 
-    /// An attempt failed, and this came of it.
-    pub(super) fn failed(&mut self, landed: &Landed, failure: &Failure, finished: &Finished) {
+    /// A notification's attempt failed, and this came of it.
+    pub(super) fn failed(&mut self, sent: &Sent, failure: &Failure, finished: &Finished) {
         let (subscription, source) = (self.subscription, self.context.source_name.as_str());
-        let Landed { event, attempt, .. } = landed;
+        let Sent { event, attempt, .. } = sent;
         let (lsn, index, reason) = (event.position.commit_lsn, event.position.index, &failure.reason);
         let table = || self.context.catalog.index().table_name(source, event.relation_oid);
         let event = &event.id;
@@ -44,7 +44,9 @@ impl LaneLog {
                 warn!(%subscription, source, table = table(), %lsn, index, event, attempt, reason, untold,
                     "a notification was given up");
             }
-            Finished::Probed => debug!(%subscription, source, event, reason, "a probe failed"),
+            Finished::PutBack => {
+                debug!(%subscription, source, event, reason, "a request failed, which was no attempt of this notification");
+            }
         }
     }
 

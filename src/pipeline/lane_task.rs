@@ -5,8 +5,10 @@ mod writing;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::writing::Written;
@@ -20,7 +22,7 @@ use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Paging, Task, read_body, read_page};
 use super::tuning::TuningNow;
 use crate::checkpoint::Ticket;
-use crate::deliver::{Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Setback, Start};
+use crate::deliver::{Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Request, Setback, Start};
 use crate::model::{Body, Event, Subscription};
 use crate::outbox::WriterClosed;
 
@@ -49,13 +51,19 @@ struct Change {
     deadline: Instant,
 }
 
-pub(super) struct Landed {
-    id: EntryId,
-    pub(super) event: Arc<Event>,
-    pub(super) attempt: u32,
+/// A request that is over.
+struct Landed {
+    notifications: SmallVec<[Sent; 1]>,
     begun_at: SystemTime,
     took: Duration,
     outcome: Result<(), Failure>,
+}
+
+/// What a request carried.
+pub(super) struct Sent {
+    id: EntryId,
+    pub(super) event: Arc<Event>,
+    pub(super) attempt: u32,
 }
 
 pub(super) struct LaneTask {
@@ -91,6 +99,7 @@ impl LaneTask {
         if subscription.is_halted() {
             lane.hold();
         }
+        lane.batch_by(subscription.batching);
         let mut limit = OutboxLimit::new(&context, &subscription);
         limit.begin(&lane);
         let share = context.in_flight.share(subscription.id);
@@ -188,8 +197,11 @@ impl LaneTask {
         while self.change.is_none() && !self.context.stopping.is_cancelled() && self.lane.may_start(now) {
             let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(&self.share, self.trusted));
             let Some(permit) = permit.filter(|_| self.context.fence.is_open()) else { return self.ask() };
-            let Some(start) = self.lane.start(now) else { break };
-            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), permit, start));
+            let request = self.lane.start(now);
+            if request.is_empty() {
+                break;
+            }
+            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), permit, request));
         }
         // Nothing to send: others may.
         (self.asking, self.permit) = (None, None);
@@ -222,6 +234,7 @@ impl LaneTask {
     fn finish_change(&mut self) {
         let Some(Change { subscription, done, .. }) = self.change.take() else { return };
         let halted = subscription.is_halted();
+        self.lane.batch_by(subscription.batching);
         self.endpoint = Arc::new(Endpoint::of(subscription));
         self.trust(false);
         if !halted {
@@ -296,20 +309,27 @@ impl LaneTask {
     fn succeeded(&mut self, landed: &Landed) {
         let was_flowing = self.lane.is_flowing();
         self.context.stats.succeeded(self.endpoint.subscription.id);
-        self.meters.delivered(landed.event.committed_at);
-        self.context.progress.settle(self.lane.succeeded(landed.id, Instant::now()));
+        for sent in &landed.notifications {
+            self.meters.delivered(sent.event.committed_at);
+        }
+        self.context.progress.settle(self.lane.succeeded(&landed.ids(), Instant::now()));
         if !was_flowing {
             self.log.accepts_again(self.lane.pending());
         }
     }
 
     fn failed(&mut self, landed: &Landed, failure: &Failure) {
-        self.context.stats.failed(self.endpoint.subscription.id);
         let was_flowing = self.lane.is_flowing();
-        let finished = self.lane.failed(landed.id, setback(landed, failure), Instant::now());
-        self.log.failed(landed, failure, &finished);
-        if finished == Finished::GivenUp {
-            self.meters.failed.increment(1);
+        let too_large = landed.notifications.len() > 1 && failure.answer.as_ref().is_some_and(Answer::is_too_large);
+        if !too_large {
+            self.context.stats.failed(self.endpoint.subscription.id);
+        }
+        let finished = self.lane.failed(&landed.ids(), &setback(landed, failure), Instant::now());
+        for (sent, finished) in landed.notifications.iter().zip(finished) {
+            self.log.failed(sent, failure, &finished);
+            if finished == Finished::GivenUp {
+                self.meters.failed.increment(1);
+            }
         }
         if was_flowing && !self.lane.is_flowing() {
             self.log.fails(failure);
@@ -386,9 +406,20 @@ impl LaneTask {
     }
 }
 
+impl Landed {
+    fn ids(&self) -> SmallVec<[EntryId; 1]> {
+        self.notifications.iter().map(|sent| sent.id).collect()
+    }
+}
+
 fn setback(landed: &Landed, failure: &Failure) -> Setback {
-    let record = failure.record(landed.attempt, landed.begun_at, landed.took);
-    Setback { record, asked: failure.answer.as_ref().and_then(|answer| answer.retry_after) }
+    let answer = failure.answer.as_ref();
+    Setback {
+        // The lane sets the number of each notification's attempt.
+        record: failure.record(0, landed.begun_at, landed.took),
+        asked: answer.and_then(|answer| answer.retry_after),
+        too_large: answer.is_some_and(Answer::is_too_large),
+    }
 }
 
 /// Waits for a task that may not be there, and removes it once it is done; cancel-safe.
@@ -399,15 +430,19 @@ async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     result
 }
 
-fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, permit: Permit, start: Start) -> Task<Landed> {
+fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, permit: Permit, request: Request) -> Task<Landed> {
     Box::pin(async move {
-        let Start { id, event, body, attempt } = start;
         let (begun_at, begun) = (SystemTime::now(), Instant::now());
-        let kind = AttemptKind::Notification { attempt };
+        // What has been tried most often tells the number of the whole.
+        let attempt = request.iter().map(|start| start.attempt).max().unwrap_or(1);
         let poster = context.tuning.borrow().poster.clone();
-        let outcome = endpoint.post(&poster, &event.id, kind, body.bytes().clone()).await;
-        drop(permit);
-        Landed { id, event, attempt, begun_at, took: begun.elapsed(), outcome }
+        let notifications: SmallVec<[(&str, &Bytes); 1]> =
+            request.iter().map(|start| (start.event.id.as_str(), start.body.bytes())).collect();
+        let outcome = endpoint.post(&poster, AttemptKind::Notification { attempt }, &notifications).await;
+        drop((permit, notifications));
+        let sent = |Start { id, event, attempt, .. }| Sent { id, event, attempt };
+        let notifications = request.into_iter().map(sent).collect();
+        Landed { notifications, begun_at, took: begun.elapsed(), outcome }
     })
 }
 

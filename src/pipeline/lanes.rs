@@ -286,6 +286,7 @@ impl Lanes {
 fn is_served_alike(one: &Subscription, other: &Subscription) -> bool {
     // An enabled one has a nonce of its own: its lane may have held since, without being told.
     one.url == other.url
+        && one.batching == other.batching
         && one.nonce == other.nonce
         // Previous secrets change only together with it, but for their end, which each attempt looks at by itself.
         && one.secret == other.secret

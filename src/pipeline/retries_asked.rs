@@ -70,7 +70,7 @@ impl Service for RetriesAsked {
         let subscription = served(asked, request.subscription)?;
         let (at, begun, attempt) = (SystemTime::now(), Instant::now(), kept.attempts + 1);
         let kind = AttemptKind::Notification { attempt };
-        let outcome = asked.post(&subscription, &request.event_id, kind, body).await?;
+        let outcome = asked.post(&subscription, &request.event_id, kind, &body).await?;
         let reason = outcome.as_ref().err().map(|failure| failure.reason.clone());
         self.tell(asked, &subscription, request, &kept, attempt, reason.as_deref());
         let failed = outcome.err().map(|failure| failure.record(attempt, at, begun.elapsed()));

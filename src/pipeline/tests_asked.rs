@@ -26,7 +26,7 @@ impl Service for TestsAsked {
             Scope::Integration(opaque_id) => (None, Some(opaque_id.as_str())),
         };
         let (event_id, body) = test_body(organization, integration);
-        let outcome = asked.post(&subscription, &event_id, AttemptKind::Test, body.into()).await?;
+        let outcome = asked.post(&subscription, &event_id, AttemptKind::Test, &body.into()).await?;
         let reason = outcome.as_ref().err().map(|failure| &failure.reason);
         info!(subscription = %subscription.opaque_id, event = event_id, delivered = outcome.is_ok(), reason, "a test event was sent");
         outcome.map_err(|failure| failure.reason)

@@ -66,7 +66,7 @@ impl Reply {
             Weather::Fair => Self::Accept,
             Weather::Slow => Self::AcceptAfter(Duration::from_millis(chance % 400)),
             Weather::Failing if chance.is_multiple_of(4) => Self::Accept,
-            Weather::Failing => Self::Refuse([500, 404, 400, 502, 302][(chance / 4 % 5) as usize]),
+            Weather::Failing => Self::Refuse([500, 404, 400, 502, 302, 413][(chance / 4 % 6) as usize]),
             Weather::Busy => Self::Busy([429, 503][(chance % 2) as usize]),
             Weather::Hanging => Self::Hang,
             Weather::Resetting => Self::Reset,
@@ -153,25 +153,49 @@ impl State {
         let id = header("webhook-id");
         let weather = self.weather(endpoint);
         let signed = crate::support::request::verify(SECRET, body, &head.headers);
-        let hash = xxh3_64(body);
+        let notifications = if self.plan.batch(endpoint).is_some() { unpacked(id, body) } else { vec![] };
+        let notifications = if notifications.is_empty() { vec![(id.to_owned(), body.clone())] } else { notifications };
+        let first = notifications[0].0.as_str();
         let mut log = self.log();
-        let chance = xxh3_64_with_seed(id.as_bytes(), self.plan.seed ^ log.times_seen(endpoint, id));
+        let chance = xxh3_64_with_seed(first.as_bytes(), self.plan.seed ^ log.times_seen(endpoint, first));
         let reply = Reply::of(weather, chance);
         if weather != Weather::Fair && reply != Reply::Accept {
             log.misbehaved += 1;
         }
-        log.record(Logged {
-            endpoint,
-            id,
-            attempt: header("whdb-attempt").parse().ok(),
-            body,
-            hash,
-            signed,
-            accepted: reply.accepts(),
-            heard: reply.is_heard(),
-        });
+        for (nth, (id, body)) in notifications.iter().enumerate() {
+            log.record(Logged {
+                endpoint,
+                id,
+                goes_along: nth > 0,
+                attempt: header("whdb-attempt").parse().ok(),
+                body,
+                hash: xxh3_64(body),
+                signed: signed.clone(),
+                accepted: reply.accepts(),
+                heard: reply.is_heard(),
+            });
+        }
         reply
     }
+}
+
+/// The notifications of a batch, each under the `webhook-id` that it would have by itself; none where it is no batch, which is
+/// then found to be wrong as a notification.
+fn unpacked(id: &str, body: &Bytes) -> Vec<(String, Bytes)> {
+    #[derive(serde::Deserialize)]
+    struct Batch<'a> {
+        #[serde(borrow)]
+        notifications: Vec<&'a serde_json::value::RawValue>,
+    }
+    let subscription = id.split('_').nth(1).unwrap_or_default();
+    let own_id = |notification: &str| {
+        let parsed: serde_json::Value = serde_json::from_str(notification).ok()?;
+        Some(format!("msg_{subscription}_{}", parsed["id"].as_str()?.strip_prefix("evt_")?))
+    };
+    let Ok(batch) = serde_json::from_slice::<Batch<'_>>(body) else { return Vec::new() };
+    let one =
+        |raw: &&serde_json::value::RawValue| Some((own_id(raw.get())?, Bytes::copy_from_slice(raw.get().as_bytes())));
+    batch.notifications.iter().map(one).collect::<Option<_>>().unwrap_or_default()
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {

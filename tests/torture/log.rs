@@ -20,6 +20,8 @@ pub(super) struct ChangeId {
 pub(super) struct Request<'a> {
     pub(super) endpoint: usize,
     pub(super) id: &'a str,
+    /// Whether it came behind others in one request.
+    pub(super) goes_along: bool,
     pub(super) attempt: Option<u32>,
     pub(super) body: &'a Bytes,
     pub(super) hash: u64,
@@ -45,6 +47,7 @@ pub(super) struct Seen {
     pub(super) change: ChangeId,
     pub(super) hash: u64,
     pub(super) requests: u64,
+    /// The first of them that was not just tried behind others in one request: such a one counts where all of it was accepted.
     pub(super) first_request: u64,
     /// For whoever reads the daemons' logs beside it.
     pub(super) first_at: SystemTime,
@@ -102,7 +105,7 @@ impl Log {
 
     /// Takes down a request.
     pub(super) fn record(&mut self, request: Request<'_>) {
-        let Request { endpoint, id, attempt, body, hash, signed, accepted, heard } = request;
+        let Request { endpoint, id, goes_along, attempt, body, hash, signed, accepted, heard } = request;
         self.clock += 1;
         self.largest_body = self.largest_body.max(body.len());
         if let Err(error) = signed {
@@ -114,12 +117,15 @@ impl Log {
             change,
             hash,
             requests: 0,
-            first_request: number,
+            first_request: u64::MAX,
             first_at: SystemTime::now(),
             last_at: at,
             accepted: Vec::new(),
         });
         seen.requests += 1;
+        if accepted || !goes_along {
+            seen.first_request = seen.first_request.min(number);
+        }
         seen.last_at = at;
         if accepted {
             self.accepted[endpoint] += usize::from(seen.accepted.is_empty());

@@ -138,6 +138,11 @@ impl Plan {
         PERMANENT.get(endpoint).copied().unwrap_or_else(|| self.guests[endpoint - PERMANENT.len()].scope)
     }
 
+    /// The size of the batches that an endpoint's subscription asks for, where it does.
+    pub(super) fn batch(&self, endpoint: usize) -> Option<usize> {
+        (endpoint % 3 == 1).then(|| [3, 20, 100][(self.seed as usize).wrapping_add(endpoint) % 3])
+    }
+
     /// How an endpoint is at this time.
     pub(super) fn weather(&self, endpoint: usize, at: Duration) -> Weather {
         let spell = self.weathers[endpoint].iter().find(|spell| at < spell.until);

@@ -67,8 +67,12 @@ async fn create(world: &World, endpoint: usize, scope: Scope) -> Promise {
         Scope::Organization => format!("--org={ORGANIZATION}"),
         Scope::Integration(table) => format!("--integration={}", ALL[table].table.service),
     };
-    let (status, _, stderr) =
-        world.command(&["notification", "create", &scope, "--secret", SECRET, "--url", &url]).await;
+    let mut command = vec!["notification", "create", &scope, "--secret", SECRET, "--url", &url];
+    let batch = world.plan.batch(endpoint).map(|size| size.to_string());
+    if let Some(size) = &batch {
+        command.extend(["--batch", size, "--linger", "20ms"]);
+    }
+    let (status, _, stderr) = world.command(&command).await;
     if status == 0 {
         promise.complete_from = Some(world.end_of_log().await);
         world.notes().counts.created += 1;

@@ -9,6 +9,7 @@ use super::super::context::Context;
 use super::super::failure::Advice;
 use super::super::output::{answer, complain, warn};
 use super::super::{prompt, unseen};
+use super::batches::BatchArgs;
 use super::begin::{self, Subject};
 use super::endpoint;
 use crate::catalog::subscriptions::{self, NewSubscription};
@@ -41,9 +42,12 @@ pub(in super::super) struct CreateArgs {
     /// The URL to POST to
     #[arg(long)]
     url: Option<String>,
+    #[command(flatten)]
+    batches: BatchArgs,
 }
 
 pub(super) async fn run(context: &Context<'_>, args: CreateArgs) -> anyhow::Result<()> {
+    let batching = args.batches.over(None)?;
     let snapshot = context.snapshot().await?;
     let keys = context.settings.catalog().keys();
     snapshot.check_current_key(keys)?;
@@ -56,6 +60,7 @@ pub(super) async fn run(context: &Context<'_>, args: CreateArgs) -> anyhow::Resu
         opaque_id: SubscriptionId::random(),
         scope: subject.scope(),
         url,
+        batching,
         secret: keys.store(secret.text()),
         nonce: subscriptions::random_nonce(),
         sources: sources.iter().map(|source| source.name().to_owned()).collect(),

@@ -1,5 +1,6 @@
 //! `webhookdb notification`: who is told, and where.
 
+mod batches;
 mod begin;
 pub(super) mod confirm;
 mod create;
@@ -34,7 +35,7 @@ pub(super) enum NotificationCommand {
     List(list::ListArgs),
     /// Show everything about one: its state and why, what it is owed, its last errors
     Show(show::ShowArgs),
-    /// Send to another URL from now on, what is owed too
+    /// Send to another URL from now on, or in batches of another size, what is owed too
     Update(update::UpdateArgs),
     /// Send a test event, and wait for the endpoint's answer
     Test(IdArgs),

@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::super::integrations::rfc3339;
 use super::super::output::{answer, answer_text};
 use super::super::table::{self, Format, Object};
-use super::{associated, find};
+use super::{associated, batches, find};
 use crate::catalog::details::{self, LastError, SubscriptionDetails};
 
 /// Errors that are shown; `failures` has all that was given up.
@@ -52,6 +52,9 @@ fn fields(subscription: &SubscriptionDetails) -> Vec<(&'static str, String)> {
         ("URL", subscription.url.clone()),
         ("STATUS", subscription.state.as_str().to_owned()),
     ];
+    if let Some(batching) = subscription.batching {
+        fields.push(("BATCHES", batches::describe(batching)));
+    }
     if let Some(because) = &subscription.halted_because {
         fields.push(("REASON", because.clone()));
     }
@@ -92,6 +95,8 @@ fn json(subscription: &SubscriptionDetails, errors: &[LastError]) -> Value {
         .collect();
     json!({
         "opaque_id": subscription.opaque_id.to_string(), "deliver_to_url": subscription.url,
+        "batch": subscription.batching.map(|batching| batching.size),
+        "linger_ms": subscription.batching.map(|batching| batching.linger.as_millis()),
         "status": subscription.state.as_str(), "reason": subscription.halted_because,
         "halted_at": subscription.halted_at.map(rfc3339),
         "associated_type": associated_type, "associated_id": associated_id,

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Entry, EntryId, Finished, Lane, Limits, Phase, Setback, Start, Storage, Write};
+use smallvec::{SmallVec, smallvec};
+
+use super::{Entry, EntryId, Finished, Lane, Limits, Phase, Request, Setback, Start, Storage, Write};
 
 impl<T> Lane<T> {
     /// Whether an attempt can be made now.
@@ -10,22 +12,26 @@ impl<T> Lane<T> {
         self.next_to_start(now).is_some()
     }
 
-    /// The next attempt to make, if one can be made now.
-    pub fn start(&mut self, now: Instant) -> Option<Start> {
-        let id = self.next_to_start(now)?;
-        let entry = self.entries.get(&id)?;
-        let (event, body, attempt) = (entry.event.clone(), entry.body.clone()?, entry.attempts + 1);
-        let phase = if self.breaker.is_closed() {
-            self.ready.pop_front();
-            Phase::InFlight
-        } else {
-            self.delayed.remove(&(entry.due, id));
-            self.breaker.probe_sent();
-            Phase::Probing
-        };
+    /// The next request to make, if one can be made now.
+    pub fn start(&mut self, now: Instant) -> Request {
+        let Some(first) = self.next_to_start(now) else { return Request::new() };
+        let ids = if self.breaker.is_closed() { self.gather(first) } else { self.take_probe(first) };
         self.in_flight += 1;
-        self.set_phase(id, phase);
-        Some(Start { id, event, body, attempt })
+        ids.into_iter().filter_map(|id| self.to_send(id)).collect()
+    }
+
+    fn take_probe(&mut self, id: EntryId) -> SmallVec<[EntryId; 1]> {
+        if let Some(entry) = self.entries.get(&id) {
+            self.delayed.remove(&(entry.due, id));
+        }
+        self.breaker.probe_sent();
+        self.set_phase(id, Phase::Probing);
+        smallvec![id]
+    }
+
+    fn to_send(&self, id: EntryId) -> Option<Start> {
+        let entry = self.entries.get(&id)?;
+        Some(Start { id, event: entry.event.clone(), body: entry.body.clone()?, attempt: entry.attempts + 1 })
     }
 
     fn next_to_start(&mut self, now: Instant) -> Option<EntryId> {
@@ -39,6 +45,11 @@ impl<T> Lane<T> {
         if self.in_flight >= self.concurrency {
             return None;
         }
+        self.next_ready().filter(|first| self.is_gathered(*first, now))
+    }
+
+    /// The first one that is ready and has its body at hand.
+    pub(super) fn next_ready(&mut self) -> Option<EntryId> {
         while let Some(id) = self.ready.front().copied() {
             let entry = self.entries.get(&id).filter(|entry| entry.phase == Phase::Ready);
             if entry.is_some_and(|entry| entry.body.is_some()) {
@@ -83,49 +94,81 @@ impl<T> Lane<T> {
         free.min_by_key(|(id, entry)| (entry.probes, entry.attempts, **id)).map(|(id, _)| *id)
     }
 
-    /// The endpoint accepted it. Returns the ticket where the log still waits for it.
+    /// The endpoint accepted a request. Returns the tickets that the log still waits for.
     #[must_use]
-    pub fn succeeded(&mut self, id: EntryId, now: Instant) -> Option<T> {
-        self.landed(id);
+    pub fn succeeded(&mut self, ids: &[EntryId], now: Instant) -> SmallVec<[T; 1]> {
+        self.landed(ids);
         // An endpoint that has just come back is not met with everything at once.
         let concurrency = if self.breaker.succeeded() { 1 } else { self.concurrency + 1 };
         self.concurrency = concurrency.min(self.limits.concurrency);
+        self.batch_accepted();
+        let tickets = ids.iter().filter_map(|id| self.accepted(*id, now)).collect();
+        self.rewind_if_quiet();
+        tickets
+    }
+
+    fn accepted(&mut self, id: EntryId, now: Instant) -> Option<T> {
         let entry = self.retire(id, now)?;
         if entry.storage != Storage::Memory {
             self.note_resolved(&entry.event);
             self.write_outcome(Write::Delivered { event: entry.event });
         }
-        self.rewind_if_quiet();
         entry.ticket
     }
 
-    /// An attempt failed.
-    pub fn failed(&mut self, id: EntryId, setback: Setback, now: Instant) -> Finished {
-        let phase = self.landed(id);
-        self.concurrency = (self.concurrency / 2).max(Limits::FIRST_CONCURRENCY.min(self.limits.concurrency));
-        let probed = phase == Some(Phase::Probing);
-        if probed {
-            self.breaker.probe_failed(setback.asked, now);
-        }
-        let finished = if probed && !self.is_past_its_age(id, now) {
-            self.put_back(id, now);
-            Finished::Probed
+    /// A request failed. Returns what became of each of its notifications, in their order.
+    pub fn failed(&mut self, ids: &[EntryId], setback: &Setback, now: Instant) -> SmallVec<[Finished; 1]> {
+        let probed = self.landed(ids) == Some(Phase::Probing);
+        let finished = if setback.too_large && ids.len() > 1 {
+            self.batch_too_large(ids.len());
+            self.take_back(ids);
+            ids.iter().map(|_| Finished::PutBack).collect()
         } else {
-            self.attempt_failed(id, setback, now)
+            self.concurrency = (self.concurrency / 2).max(Limits::FIRST_CONCURRENCY.min(self.limits.concurrency));
+            if probed { self.probe_failed(ids, setback, now) } else { self.request_failed(ids, setback, now) }
         };
         self.rewind_if_quiet();
         finished
     }
 
-    fn attempt_failed(&mut self, id: EntryId, setback: Setback, now: Instant) -> Finished {
-        let Setback { mut record, asked } = setback;
+    fn probe_failed(&mut self, ids: &[EntryId], setback: &Setback, now: Instant) -> SmallVec<[Finished; 1]> {
+        self.breaker.probe_failed(setback.asked, now);
+        let failed = |id: &EntryId| {
+            if self.is_past_its_age(*id, now) {
+                return self.attempt_failed(*id, setback, now);
+            }
+            self.put_back(*id, now);
+            Finished::PutBack
+        };
+        ids.iter().map(failed).collect()
+    }
+
+    /// Those that wait for nothing have failed; what went along behind them was not refused for its own sake.
+    fn request_failed(&mut self, ids: &[EntryId], setback: &Setback, now: Instant) -> SmallVec<[Finished; 1]> {
+        let heads: SmallVec<[bool; 8]> = ids.iter().map(|id| self.order.is_free(*id)).collect();
+        let followers = ids.iter().zip(&heads).filter(|(_, is_head)| !**is_head);
+        followers.for_each(|(id, _)| self.set_phase(*id, Phase::Blocked));
+        // One request is one piece of news about the endpoint, whatever it carried.
+        let first = ids.first().and_then(|id| self.entries.get(id)).map(|entry| entry.event.clone());
+        let opens = first.is_some_and(|event| self.breaker.failed(&event.id, setback.asked, now));
+        let failed = |(id, is_head): (&EntryId, bool)| {
+            if is_head { self.attempt_failed(*id, setback, now) } else { Finished::PutBack }
+        };
+        let finished = ids.iter().zip(heads).map(failed).collect();
+        if opens {
+            self.spill();
+        }
+        finished
+    }
+
+    fn attempt_failed(&mut self, id: EntryId, setback: &Setback, now: Instant) -> Finished {
+        let Setback { mut record, asked, .. } = setback.clone();
         self.store_tied(id);
         let Some(entry) = self.entries.get_mut(&id) else { return Finished::GivenUp };
         entry.attempts += 1;
         record.attempt = entry.attempts;
         let (event, attempts, age) = (entry.event.clone(), entry.attempts, entry.age(now));
-        let opens = self.breaker.failed(&event.id, asked, now);
-        let finished = match self.limits.retry.next_wait(attempts, age) {
+        match self.limits.retry.next_wait(attempts, age) {
             None => {
                 self.note_resolved(&event);
                 self.write_outcome(Write::Failed { event, age, record });
@@ -140,11 +183,7 @@ impl<T> Lane<T> {
                 self.park_excess(now);
                 Finished::Retry { wait }
             }
-        };
-        if opens {
-            self.spill();
         }
-        finished
     }
 
     fn is_past_its_age(&self, id: EntryId, now: Instant) -> bool {
@@ -160,30 +199,32 @@ impl<T> Lane<T> {
         self.release_at(id, due, now);
     }
 
-    /// Every attempt under way was called off.
+    /// Every request under way was called off.
     pub fn all_called_off(&mut self, now: Instant) {
         let under_way = |entry: &Entry<T>| matches!(entry.phase, Phase::InFlight | Phase::Probing);
-        let ids: Vec<EntryId> =
-            self.entries.iter().filter(|(_, entry)| under_way(entry)).map(|(id, _)| *id).rev().collect();
-        ids.into_iter().for_each(|id| self.call_off(id, now));
-    }
-
-    fn call_off(&mut self, id: EntryId, now: Instant) {
-        if let Some(Phase::Probing) = self.landed(id) {
-            self.breaker.probe_called_off(now);
-        }
-        self.set_phase(id, Phase::Ready);
-        self.ready.push_front(id);
+        let ids: Vec<EntryId> = self.entries.iter().filter(|(_, entry)| under_way(entry)).map(|(id, _)| *id).collect();
+        self.breaker.probe_called_off(now);
+        self.take_back(&ids);
+        self.in_flight = 0;
         self.rewind_if_quiet();
     }
 
-    /// The attempt is over; returns what it was.
-    fn landed(&mut self, id: EntryId) -> Option<Phase> {
-        let phase = self.entries.get(&id).map(|entry| entry.phase);
-        if matches!(phase, Some(Phase::InFlight | Phase::Probing)) {
-            self.in_flight -= 1;
+    /// What was under way is where it was, and goes out again before all else.
+    fn take_back(&mut self, ids: &[EntryId]) {
+        for id in ids.iter().rev() {
+            if self.order.is_free(*id) {
+                self.set_phase(*id, Phase::Ready);
+                self.ready.push_front(*id);
+            } else {
+                self.set_phase(*id, Phase::Blocked);
+            }
         }
-        phase
+    }
+
+    /// A request is over; returns what it was.
+    fn landed(&mut self, ids: &[EntryId]) -> Option<Phase> {
+        self.in_flight -= 1;
+        ids.first().and_then(|id| self.entries.get(id)).map(|entry| entry.phase)
     }
 
     fn write_outcome(&mut self, write: Write<T>) {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::deliver::order::EntryId;
 use crate::deliver::{BreakerPolicy, RetryPolicy};
 use crate::model::{AttemptRecord, Body, Event};
@@ -141,8 +143,12 @@ pub struct Ack {
     pub in_window: bool,
 }
 
-/// An attempt to be made now.
-#[derive(Debug)]
+/// What goes out in one request, in the order of the log: one notification, unless the subscription has batches. Empty where
+/// nothing can go.
+pub type Request = SmallVec<[Start; 1]>;
+
+/// A notification that is to be sent now.
+#[derive(Clone, Debug)]
 pub struct Start {
     /// The entry, for [`Lane::succeeded`](super::Lane::succeeded) or [`Lane::failed`](super::Lane::failed).
     pub id: EntryId,
@@ -161,9 +167,11 @@ pub struct Setback {
     pub record: AttemptRecord,
     /// So long the endpoint asked to be left alone.
     pub asked: Option<Duration>,
+    /// Whether the endpoint says that the request was too large for it.
+    pub too_large: bool,
 }
 
-/// What became of an entry whose attempt failed.
+/// What became of an entry whose request failed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finished {
     /// There will be another attempt.
@@ -173,6 +181,7 @@ pub enum Finished {
     },
     /// It is given up.
     GivenUp,
-    /// It was a probe, and is where it was.
-    Probed,
+    /// No attempt of its own has failed, and it is where it was: it was a probe, or the request was too large, or it went along
+    /// behind an earlier change of its row.
+    PutBack,
 }

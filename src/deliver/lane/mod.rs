@@ -17,6 +17,7 @@
 //! the order of the log. What is in the outbox can therefore never overtake what was lost from memory.
 
 mod attempts;
+mod batches;
 mod entry;
 mod io;
 mod outbox;
@@ -26,23 +27,29 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-pub use self::io::{Ack, Arrival, BodyRequest, Finished, Limits, PageRequest, Setback, Start, StoredRow, Write};
+pub use self::io::{
+    Ack, Arrival, BodyRequest, Finished, Limits, PageRequest, Request, Setback, Start, StoredRow, Write,
+};
 pub use super::order::EntryId;
 
+use self::batches::Batches;
 use self::entry::{Entry, Phase, Storage};
 use self::outbox::Tail;
 use self::parked::Parked;
 use super::breaker::{Breaker, BreakerPolicy};
 use super::order::Order;
 use super::retry::RetryPolicy;
-use crate::model::Replay;
+use crate::model::{Batching, Replay};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Lane<T> {
     limits: Limits,
     breaker: Breaker,
+    /// How notifications are put together; none where each is a request of its own.
+    batches: Option<Batches>,
     concurrency: usize,
+    /// Requests under way.
     in_flight: usize,
     entries: BTreeMap<EntryId, Entry<T>>,
     ids: HashMap<String, EntryId>,
@@ -87,6 +94,7 @@ impl<T> Lane<T> {
         Self {
             limits,
             breaker: Breaker::new(limits.breaker),
+            batches: None,
             concurrency: Limits::FIRST_CONCURRENCY.min(limits.concurrency),
             in_flight: 0,
             entries: BTreeMap::new(),
@@ -124,6 +132,11 @@ impl<T> Lane<T> {
     pub fn retry_by(&mut self, retry: RetryPolicy, breaker: BreakerPolicy) {
         (self.limits.retry, self.limits.breaker) = (retry, breaker);
         self.breaker.judge_by(breaker);
+    }
+
+    /// Requests to come are put together so.
+    pub fn batch_by(&mut self, batching: Option<Batching>) {
+        self.batches = batching.map(Batches::new);
     }
 
     /// Whether something may arrive now.
@@ -226,7 +239,10 @@ impl<T> Lane<T> {
             _ if self.held || self.rewinding => None,
             // Once its time has come, a probe waits for a page or a body.
             Some(probe_at) => Some(probe_at).filter(|at| *at > now),
-            None if self.breaker.is_closed() => self.delayed.first().map(|(at, _)| *at),
+            None if self.breaker.is_closed() => {
+                let delayed = self.delayed.first().map(|(at, _)| *at);
+                delayed.into_iter().chain(self.lingers_until(now)).min()
+            }
             None => None,
         };
         due.into_iter().chain(slow).chain(parked).min()
@@ -251,7 +267,7 @@ impl<T> Lane<T> {
         self.breaker.is_closed()
     }
 
-    /// Attempts under way.
+    /// Requests under way.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.in_flight

@@ -89,7 +89,11 @@ impl<T> Lane<T> {
         if self.draining || self.held || self.rewinding {
             return bodies;
         }
-        let room = if self.breaker.is_closed() { self.concurrency.saturating_sub(self.in_flight) } else { 1 };
+        let room = if self.breaker.is_closed() {
+            self.concurrency.saturating_sub(self.in_flight) * self.batch_size()
+        } else {
+            1
+        };
         while self.loading < room.min(most) {
             let Some(id) = self.wanted.front().copied() else { break };
             let may_go = |entry: &&mut Entry<T>| matches!(entry.phase, Phase::Ready | Phase::Delayed);
@@ -133,7 +137,7 @@ impl<T> Lane<T> {
         let stands = self.draining || self.held || self.rewinding || self.window_unconfirmed > 0;
         let at_hand = self.ready.len() + self.wanted.len() + self.loading;
         let enough = if flowing {
-            at_hand >= (most / 2).clamp(1, Self::READY_ENOUGH * self.concurrency)
+            at_hand >= (most / 2).clamp(1, Self::READY_ENOUGH * self.concurrency * self.batch_size())
         } else {
             self.loading > 0 || self.in_flight > 0 || self.has_fresh_candidate()
         };

@@ -44,7 +44,7 @@ fn event(number: u64, keys: &RowKeys) -> Event {
     }
 }
 
-fn setback(asked: Option<Duration>) -> Setback {
+fn setback(asked: Option<Duration>, too_large: bool) -> Setback {
     let record = AttemptRecord {
         attempt: 0,
         at: SystemTime::UNIX_EPOCH,
@@ -54,7 +54,15 @@ fn setback(asked: Option<Duration>) -> Setback {
         reason: "500".into(),
         answer: None,
     };
-    Setback { record, asked }
+    Setback { record, asked, too_large }
+}
+
+fn number(start: &Start) -> u64 {
+    start.event.position.commit_lsn.get()
+}
+
+fn batches(size: usize, linger_ms: u64) -> Batching {
+    Batching::new(size, Duration::from_millis(linger_ms)).expect("within its bounds")
 }
 
 fn row(key: u64) -> RowKeys {
@@ -79,7 +87,7 @@ struct World {
     seq: i64,
     /// Writes that were taken and are not durable yet.
     pending: Vec<Write<u64>>,
-    flying: Vec<Start>,
+    flying: Vec<Request>,
     accepted: Vec<u64>,
     given_up: HashSet<u64>,
     /// The checkpoint: every change below it is settled, and that is recorded.
@@ -92,6 +100,7 @@ struct World {
     bodies: Vec<BodyRequest>,
     crashed: bool,
     now: Instant,
+    batching: Option<Batching>,
     lane: Lane<u64>,
 }
 
@@ -117,8 +126,14 @@ impl World {
             bodies: Vec::new(),
             crashed: false,
             now: Instant::now(),
+            batching: None,
             lane: Lane::new(limits),
         }
+    }
+
+    fn batch_by(&mut self, batching: Option<Batching>) {
+        self.batching = batching;
+        self.lane.batch_by(batching);
     }
 
     fn watermark(&self) -> u64 {
@@ -134,28 +149,47 @@ impl World {
     }
 
     fn launch(&mut self) {
-        while let Some(start) = self.lane.start(self.now) {
-            self.flying.push(start);
+        loop {
+            let request = self.lane.start(self.now);
+            if request.is_empty() {
+                return;
+            }
+            let size = self.batching.map_or(1, |batching| batching.size);
+            assert!(request.len() <= size, "{} in one request", request.len());
+            self.flying.push(request);
         }
+    }
+
+    /// The changes that are under way, request by request.
+    fn under_way(&self) -> Vec<Vec<u64>> {
+        self.flying.iter().map(|request| request.iter().map(number).collect()).collect()
     }
 
     fn land(&mut self, which: usize, accepts: bool) {
-        self.answer(which, accepts, None);
+        self.answer(which, accepts, setback(None, false));
     }
 
-    fn answer(&mut self, which: usize, accepts: bool, asked: Option<Duration>) {
+    fn answer(&mut self, which: usize, accepts: bool, setback: Setback) {
         if self.flying.is_empty() {
             return;
         }
-        let start = self.flying.remove(which % self.flying.len());
-        let number = start.event.position.commit_lsn.get();
+        let request = self.flying.remove(which % self.flying.len());
+        let ids: Vec<EntryId> = request.iter().map(|start| start.id).collect();
+        let numbers = request.iter().map(number);
         if accepts {
-            assert!(!self.recorded.contains(&number), "{number} is sent again although its acceptance was recorded");
-            assert!(self.crashed || !self.accepted.contains(&number), "{number} is sent twice by one lane");
-            self.accepted.push(number);
-            self.settled.extend(self.lane.succeeded(start.id, self.now));
-        } else if self.lane.failed(start.id, setback(asked), self.now) == Finished::GivenUp {
-            self.given_up.insert(number);
+            for number in numbers {
+                assert!(
+                    !self.recorded.contains(&number),
+                    "{number} is sent again although its acceptance was recorded"
+                );
+                assert!(self.crashed || !self.accepted.contains(&number), "{number} is sent twice by one lane");
+                self.accepted.push(number);
+            }
+            self.settled.extend(self.lane.succeeded(&ids, self.now));
+        } else {
+            let finished = self.lane.failed(&ids, &setback, self.now);
+            let given_up = numbers.zip(finished).filter(|(_, finished)| *finished == Finished::GivenUp);
+            self.given_up.extend(given_up.map(|(number, _)| number));
         }
     }
 
@@ -285,6 +319,7 @@ impl World {
         let resolved = replayed().filter(|(_, state, ..)| *state != State::Owed);
         resolved.for_each(|(event, ..)| replay.add_resolved(&event.id));
         self.lane = Lane::resumed(LIMITS, self.owed(), replay);
+        self.lane.batch_by(self.batching);
     }
 
     fn owed(&self) -> usize {
@@ -351,6 +386,7 @@ enum Step {
     Launch,
     Land { which: usize, accepts: bool },
     AskForTime { which: usize, milliseconds: u64 },
+    TooLarge { which: usize },
     Commit(usize),
     Load,
     ReadPage,
@@ -372,6 +408,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Launch),
         8 => (any::<usize>(), prop::bool::weighted(0.6)).prop_map(|(which, accepts)| Step::Land { which, accepts }),
         1 => (any::<usize>(), 1u64..500).prop_map(|(which, milliseconds)| Step::AskForTime { which, milliseconds }),
+        1 => any::<usize>().prop_map(|which| Step::TooLarge { which }),
         6 => (1usize..8).prop_map(Step::Commit),
         4 => Just(Step::Load),
         4 => Just(Step::ReadPage),
@@ -388,6 +425,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn batching() -> impl Strategy<Value = Option<Batching>> {
+    prop::option::of((1usize..8, 0u64..100).prop_map(|(size, linger)| batches(size, linger)))
+}
+
 fn change() -> impl Strategy<Value = RowKeys> {
     prop_oneof![
         12 => (0u64..6).prop_map(row),
@@ -402,17 +443,20 @@ proptest! {
     #[test]
     fn any_interleaving_keeps_order_and_loses_nothing(
         log in prop::collection::vec(change(), 1..40),
+        batching in batching(),
         steps in prop::collection::vec(step(), 0..300),
     ) {
         let mut world = World::new(log);
+        world.batch_by(batching);
         for step in steps {
             match step {
                 Step::Arrive => world.arrive(),
                 Step::Launch => world.launch(),
                 Step::Land { which, accepts } => world.land(which, accepts),
                 Step::AskForTime { which, milliseconds } => {
-                    world.answer(which, false, Some(Duration::from_millis(milliseconds)));
+                    world.answer(which, false, setback(Some(Duration::from_millis(milliseconds)), false));
                 }
+                Step::TooLarge { which } => world.answer(which, false, setback(None, true)),
                 Step::Commit(count) => world.commit(count),
                 Step::Load => world.load(),
                 Step::ReadPage => world.read_page(),
@@ -446,7 +490,7 @@ fn other_rows_do_not_wait_for_a_row_that_fails() {
     assert_eq!(world.accepted, [2]);
     world.commit(usize::MAX);
     assert_eq!(world.watermark(), 3, "what failed, and what follows it, is owed to the outbox and holds back nothing");
-    assert!(world.lane.start(world.now).is_none());
+    assert!(world.lane.start(world.now).is_empty());
 }
 
 #[test]
@@ -465,7 +509,7 @@ fn a_change_that_was_delivered_from_the_outbox_is_not_sent_again_after_a_crash()
     world.land(0, true);
     assert_eq!(world.accepted, [1]);
     world.commit(usize::MAX);
-    assert_eq!(blocker.event.id, "evt_0");
+    assert_eq!(blocker[0].event.id, "evt_0");
     world.crash();
     world.finish();
     assert_eq!(world.accepted, [1, 0]);
@@ -624,7 +668,7 @@ fn rows_that_are_rejected_for_good_do_not_keep_the_breaker_open() {
     while !world.lane.is_flowing() {
         world.now += LIMITS.breaker.cap;
         (0..3).for_each(|_| world.step());
-        let accepts = world.flying[0].event.position.commit_lsn.get() >= poison;
+        let accepts = number(&world.flying[0][0]) >= poison;
         world.land(0, accepts);
         probes += 1;
         assert!(probes <= poison + 1, "a row that was not probed yet comes first");
@@ -674,4 +718,81 @@ fn what_was_cleaned_while_it_was_held_does_not_count_as_owed_any_more() {
     (0..5).for_each(|_| world.step());
     assert!(world.lane.is_idle());
     assert_eq!((world.lane.stored(), world.lane.pending()), (0, 0));
+}
+
+/// A lane with batches of four, to which a log of six has come.
+fn in_batches(log: Vec<RowKeys>) -> World {
+    let mut world = World::new(log);
+    world.batch_by(Some(batches(4, 50)));
+    (0..world.log.len()).for_each(|_| world.arrive());
+    world
+}
+
+#[test]
+fn what_is_ready_goes_together_at_once_where_it_fills_a_batch_and_else_after_its_linger() {
+    let mut world = in_batches((0..6).map(row).collect());
+    world.launch();
+    assert_eq!(world.under_way(), [[0, 1, 2, 3]]);
+    let wake = world.lane.next_wake(world.now).expect("the rest lingers");
+    assert_eq!(wake, world.now + Duration::from_millis(50));
+    world.now = wake;
+    world.launch();
+    assert_eq!(world.under_way(), [vec![0, 1, 2, 3], vec![4, 5]]);
+    world.land(0, true);
+    world.land(0, true);
+    assert_eq!(world.watermark(), 6);
+}
+
+#[test]
+fn changes_of_one_row_go_together_in_their_order() {
+    let mut world = in_batches(vec![row(1), row(2), row(1), RowKeys::Rows(smallvec::smallvec![1, 2]), RowKeys::Table]);
+    world.now += Duration::from_millis(50);
+    world.launch();
+    assert_eq!(world.under_way(), [[0, 1, 2, 3]]);
+    world.land(0, true);
+    world.launch();
+    assert_eq!(world.under_way(), [[4]], "what waited behind them has lingered already");
+}
+
+#[test]
+fn what_fails_together_is_tried_in_halves_and_then_alone_and_holds_back_its_own_row_only() {
+    let mut world = in_batches(vec![row(0), row(1), row(2), row(0)]);
+    let mut sizes = Vec::new();
+    world.now += Duration::from_millis(50);
+    while world.accepted.len() < 2 {
+        world.lane.wake(world.now);
+        (0..4).for_each(|_| world.step());
+        while let Some(request) = world.under_way().first() {
+            sizes.push(request.len());
+            world.land(0, !request.contains(&0));
+        }
+        world.now += LIMITS.retry.cap;
+        assert!(sizes.len() < 20, "{sizes:?}");
+    }
+    assert_eq!(sizes[0], 4);
+    assert!(sizes[1..].iter().all(|size| *size <= 2), "{sizes:?}");
+    assert!(!world.accepted.contains(&3), "it waits for the first change of its row");
+    assert!(world.lane.is_flowing(), "one request that fails is one failure");
+    world.finish();
+    world.assert_kept();
+}
+
+#[test]
+fn a_request_that_is_too_large_is_no_attempt_and_goes_again_in_halves() {
+    let mut world = in_batches(vec![row(0), row(1), row(2), row(0)]);
+    world.launch();
+    world.now += Duration::from_millis(50);
+    world.launch();
+    assert_eq!(world.under_way(), [[0, 1, 2, 3]]);
+    world.answer(0, false, setback(None, true));
+    world.launch();
+    assert_eq!(world.under_way(), [vec![0, 1], vec![2]], "its follower waits for another request");
+    world.land(0, true);
+    world.land(0, true);
+    world.launch();
+    assert_eq!(world.under_way(), [[3]]);
+    assert!(world.flying[0].iter().all(|start| start.attempt == 1));
+    world.finish();
+    world.assert_kept();
+    assert!(world.outbox.is_empty(), "nothing had to be written");
 }

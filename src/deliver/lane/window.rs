@@ -35,6 +35,13 @@ impl<T> Lane<T> {
         }
     }
 
+    /// It waits for no other change any more, unless it is under way together with the one that it waited for.
+    fn free(&mut self, id: EntryId, now: Instant) {
+        if let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Blocked) {
+            self.release_at(id, entry.due.min(now), now);
+        }
+    }
+
     /// Takes an entry out, and frees those that waited for it alone.
     pub(super) fn retire(&mut self, id: EntryId, now: Instant) -> Option<Entry<T>> {
         self.drop_body(id);
@@ -44,7 +51,7 @@ impl<T> Lane<T> {
         self.unstored.remove(&id);
         self.stored -= i64::from(entry.storage != Storage::Memory);
         for freed in self.order.resolve(id) {
-            self.release_at(freed, now, now);
+            self.free(freed, now);
         }
         Some(entry)
     }

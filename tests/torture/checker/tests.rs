@@ -59,11 +59,16 @@ impl Run {
     }
 
     fn sends(&mut self, number: u64, attempt: u32, accepted: bool) {
-        self.sends_as(number, number, attempt, accepted);
+        self.sends_as(number, number, attempt, accepted, false);
+    }
+
+    /// Behind others in one request.
+    fn sends_along(&mut self, number: u64, attempt: u32, accepted: bool) {
+        self.sends_as(number, number, attempt, accepted, true);
     }
 
     /// A request about the change of this number, with this amount in it.
-    fn sends_as(&mut self, number: u64, amount: u64, attempt: u32, accepted: bool) {
+    fn sends_as(&mut self, number: u64, amount: u64, attempt: u32, accepted: bool, goes_along: bool) {
         let body = json!({
             "type": "row.updated",
             "table_name": ALL[CHARGES].table.name,
@@ -75,6 +80,7 @@ impl Run {
         self.log.record(Request {
             endpoint: 0,
             id: &format!("msg_{number}"),
+            goes_along,
             attempt: Some(attempt),
             hash: xxh3_64(&body),
             body: &body,
@@ -121,6 +127,20 @@ fn a_run_in_which_all_is_well_has_no_findings() {
     run.sends(2, 1, true);
     run.looks(lsn(2) + 1, &[]);
     run.is_well();
+}
+
+#[test]
+fn what_goes_along_behind_the_change_before_it_is_in_order_once_both_are_accepted() {
+    let mut run = Run::committed();
+    run.sends(1, 1, false);
+    run.sends_along(2, 1, false);
+    run.sends(1, 2, true);
+    run.sends_along(2, 2, true);
+    run.is_well();
+    let mut run = Run::committed();
+    run.sends_along(2, 1, true);
+    run.sends(1, 1, true);
+    run.is_found("out of order");
 }
 
 #[test]
@@ -183,13 +203,13 @@ fn what_was_not_due_not_committed_or_told_otherwise_is_wrong() {
     run.is_found("wrong");
     let mut run = Run::committed();
     run.sends(1, 1, true);
-    run.sends_as(2, 7, 1, true);
+    run.sends_as(2, 7, 1, true, false);
     run.is_found("wrong");
     let mut run = Run::delivered();
     run.sends(3, 1, true);
     run.is_found("wrong");
     let mut run = Run::delivered();
     run.deaths.push((run.log.seen[0]["msg_2"].last_at, Instant::now() + DURATION));
-    run.sends_as(2, 7, 2, true);
+    run.sends_as(2, 7, 2, true, false);
     assert!(run.findings().all().iter().any(|found| found.contains("another body") || found.contains("two bodies")));
 }
