@@ -5,6 +5,7 @@ mod support;
 
 mod attack;
 mod batches;
+mod bench;
 mod bloat;
 mod body_schema;
 mod bounds;

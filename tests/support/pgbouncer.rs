@@ -72,7 +72,7 @@ fn binary() -> PathBuf {
 }
 
 /// A port that was free a moment ago, for a program that cannot find one by itself.
-pub(super) async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("an address").port()
 }

@@ -1,4 +1,4 @@
-//! The DBA's script, run as a DBA would.
+//! Postgres's client programs; the DBA's script, run as a DBA would.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -7,10 +7,10 @@ use tokio::process::Command;
 
 use super::TestDatabase;
 
-/// The psql beside the server's programs; where only a server is there, the one in `PATH`, of whatever version.
-fn psql() -> PathBuf {
-    let beside_server = std::env::var_os("PG_BIN").map(|directory| PathBuf::from(directory).join("psql"));
-    beside_server.filter(|psql| psql.is_file()).unwrap_or_else(|| "psql".into())
+/// The client program of this name beside the server's; where only a server is there, the one in `PATH`, of whatever version.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let beside_server = std::env::var_os("PG_BIN").map(|directory| PathBuf::from(directory).join(name));
+    beside_server.filter(|program| program.is_file()).unwrap_or_else(|| name.into())
 }
 
 /// Runs `sql/setup-replication.sql` as a DBA would: as the superuser, with psql alone.
@@ -19,7 +19,7 @@ pub(crate) async fn run_script(
     script: &std::path::Path,
     variables: &[&str],
 ) -> (bool, String) {
-    let mut command = Command::new(psql());
+    let mut command = Command::new(program("psql"));
     command.arg("-X").arg("-d").arg(database.url()).arg("-f").arg(script).stdin(Stdio::null());
     for variable in variables {
         command.arg("-v").arg(variable);
