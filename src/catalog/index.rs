@@ -42,7 +42,7 @@ impl CatalogIndex {
         let subscriptions: HashMap<i64, Arc<Subscription>> = snapshot
             .subscriptions
             .iter()
-            .map(|subscription| (subscription.id, Arc::new(subscription.clone())))
+            .map(|subscription| (subscription.id, subscription.clone()))
             .collect();
         let interested = Interested::new(snapshot, &subscriptions);
         let mut routes: HashMap<String, HashMap<u32, Route>> = HashMap::new();

@@ -1,12 +1,15 @@
 //! The catalog as it stood at one moment.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::TryStreamExt;
 use postgres_protocol::escape::escape_identifier;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
 use super::rights;
 use super::secrets::Sealed;
@@ -30,7 +33,7 @@ pub struct Snapshot {
     /// Every table that is or was published.
     pub relations: Vec<Relation>,
     /// In the order of their creation, the deleted ones that are not yet confirmed too.
-    pub subscriptions: Vec<Subscription>,
+    pub subscriptions: Vec<Arc<Subscription>>,
     /// Tables that the config leaves without a source, or with several.
     pub misplaced: Vec<Misplaced>,
     /// Subscriptions whose secrets the config's keys do not open.
@@ -170,17 +173,22 @@ pub async fn load(
 ) -> Result<Snapshot, CatalogError> {
     let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
     let mut snapshot = Snapshot::default();
-    let rows = match client.query(&statement, &[]).await {
+    let rows = match client.query_raw(&statement, NO_PARAMETERS).await {
         Ok(rows) => rows,
         Err(error) => return Err(rights::explain(client, schema, error.into()).await),
     };
-    for row in rows {
+    // One by one: all of them at once would take as much memory again as what is made of them.
+    let mut rows = std::pin::pin!(rows);
+    while let Some(row) = rows.try_next().await? {
         let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         snapshot.take_in(kind, item, keys).map_err(|source| unreadable(kind, source))?;
     }
+    snapshot.subscriptions.shrink_to_fit();
     snapshot.place(placement);
     Ok(snapshot)
 }
+
+const NO_PARAMETERS: [&(dyn ToSql + Sync); 0] = [];
 
 type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
@@ -207,7 +215,7 @@ impl Snapshot {
         let id = subscription.opaque_id;
         let counts = subscription.state != SubscriptionState::Deleted;
         self.sealed.extend(sealed.filter(|_| counts).map(|reason| Sealed { subscription: id, reason }));
-        self.subscriptions.push(subscription);
+        self.subscriptions.push(Arc::new(subscription));
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Who wants to be told, about what, and where.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::{Batching, Lsn, Secret, SubscriptionId};
@@ -103,14 +102,14 @@ pub struct Subscription {
     /// When it was created.
     pub created_at: SystemTime,
     /// For each source that it covers, the LSN from which on commits are due; none where the start was not met yet.
-    pub starts: HashMap<String, Option<Lsn>>,
+    pub starts: Box<[(String, Option<Lsn>)]>,
 }
 
 impl Subscription {
     /// Whether what was committed there, in the log of this source, is due to it.
     #[must_use]
     pub fn is_due(&self, source: &str, commit_lsn: Lsn) -> bool {
-        self.starts.get(source).copied().flatten().is_some_and(|start| commit_lsn >= start)
+        self.start_in(source).flatten().is_some_and(|start| commit_lsn >= start)
     }
 
     /// Whether nothing is sent to it, and everything is kept.
@@ -128,6 +127,11 @@ impl Subscription {
     /// Whether its start is still to be met in the log of this source.
     #[must_use]
     pub fn awaits_start(&self, source: &str) -> bool {
-        self.starts.get(source).is_some_and(Option::is_none)
+        self.start_in(source).is_some_and(|start| start.is_none())
+    }
+
+    /// Its start in this source, where it covers it; none where that was not met yet.
+    fn start_in(&self, source: &str) -> Option<Option<Lsn>> {
+        self.starts.iter().find(|(name, _)| name == source).map(|(_, start)| *start)
     }
 }

@@ -42,6 +42,10 @@ pub struct Resumed {
     pub replay: Replay,
 }
 
+/// A page is the next rows of an index. A planner that has no statistics yet, of a table that was empty a minute ago, would rather
+/// find all that are owed and sort them, for each page anew.
+const IN_ORDER: &str = "SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off";
+
 /// Reads the outbox of every lane.
 #[derive(Clone, Debug)]
 pub struct OutboxReader {
@@ -51,8 +55,8 @@ pub struct OutboxReader {
 impl OutboxReader {
     /// Over this connection.
     #[must_use]
-    pub const fn new(link: Arc<Link>) -> Self {
-        Self { link }
+    pub fn new(link: Link) -> Self {
+        Self { link: Arc::new(link.with_settings(IN_ORDER)) }
     }
 
     /// What a source's outbox holds, per subscription, for a log that is read again from `from`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +28,9 @@ use crate::outbox::WriterClosed;
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
 const CHANGES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Arrivals that are taken in at once.
+const ARRIVALS: usize = 64;
 
 /// A source that is gone for longer takes no memory from the others: a restart of its server is over sooner.
 const SOURCE_GONE_AFTER: Duration = Duration::from_secs(5);
@@ -151,7 +154,7 @@ impl LaneTask {
                     command => return pulse.through(self.end(command, inbox)).await,
                 },
                 never = pulse.beat() => match never {},
-                Some(landed) = self.attempts.next() => self.land(landed),
+                Some(landed) = self.attempts.next() => self.land_all(landed),
                 permit = finished(&mut self.asking) => self.permit = permit,
                 written = finished(&mut self.writing) => if !self.written(written) { return },
                 page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
@@ -159,7 +162,7 @@ impl LaneTask {
                 () = finished(&mut self.deactivating) => {}
                 Ok(()) = self.connection.changed() => self.come_back(),
                 () = sleep_until(leave_by), if leave_by.is_some() => self.leave(),
-                1.. = inbox.recv_many(&mut batch, 16), if accepts => self.arrive(&mut batch),
+                1.. = inbox.recv_many(&mut batch, ARRIVALS), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.tuning.changed() => self.retune(),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
                 () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
@@ -287,6 +290,14 @@ impl LaneTask {
         let settled: Vec<Ticket> = batch.drain(..).filter_map(|arrival| self.lane.arrive(arrival, now)).collect();
         if !settled.is_empty() {
             self.context.progress.settle(settled);
+        }
+    }
+
+    /// And what else has landed meanwhile: to look around once for each would cost more than they do.
+    fn land_all(&mut self, landed: Landed) {
+        self.land(landed);
+        while let Some(Some(landed)) = self.attempts.next().now_or_never() {
+            self.land(landed);
         }
     }
 

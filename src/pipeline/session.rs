@@ -90,10 +90,8 @@ impl Session {
         let pulse = |what: &str| context.heart.pulse(format!("{what} of {}", context.name()));
         supervise(&mut tasks, &over, context.name(), "lease", lease.clone().keep(pulse("lease")));
 
-        let reader = OutboxReader::new(Arc::new(Link::new(
-            context.catalog_url().clone(),
-            "webhookdb-notifications outbox reader",
-        )));
+        let reading = Link::new(context.catalog_url().clone(), "webhookdb-notifications outbox reader");
+        let reader = OutboxReader::new(reading);
         let resumed = reader.resume(context.name(), point.position).await?;
         let progress = Arc::new(Progress::new(point.clone()));
         let stats = Arc::new(Stats::default());

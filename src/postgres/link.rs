@@ -13,6 +13,7 @@ use crate::config::PostgresUrl;
 pub struct Link {
     url: PostgresUrl,
     application_name: String,
+    settings: &'static str,
     client: Mutex<Option<Arc<Client>>>,
 }
 
@@ -20,7 +21,13 @@ impl Link {
     /// A link that connects when it is first used.
     #[must_use]
     pub fn new(url: PostgresUrl, application_name: &str) -> Self {
-        Self { url, application_name: application_name.into(), client: Mutex::new(None) }
+        Self { url, application_name: application_name.into(), settings: "", client: Mutex::new(None) }
+    }
+
+    /// Each session begins with these statements.
+    #[must_use]
+    pub fn with_settings(self, settings: &'static str) -> Self {
+        Self { settings, ..self }
     }
 
     /// The connection, made now where there is none.
@@ -33,6 +40,7 @@ impl Link {
             return Ok(client.clone());
         }
         let client = Arc::new(connect(&self.url, &self.application_name).await?);
+        client.batch_execute(self.settings).await?;
         *held = Some(client.clone());
         Ok(client)
     }

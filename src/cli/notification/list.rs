@@ -23,7 +23,7 @@ pub(in super::super) struct ListArgs {
 pub(super) async fn run(context: &Context<'_>, args: ListArgs) -> anyhow::Result<()> {
     let snapshot = context.snapshot().await?;
     let known = snapshot.subscriptions.iter().filter(|subscription| subscription.state != SubscriptionState::Deleted);
-    let known: Vec<&Subscription> = known.collect();
+    let known: Vec<&Subscription> = known.map(AsRef::as_ref).collect();
     let items: Vec<Item> = known.iter().copied().map(item).collect();
     let header = ["ID", "URL", "ASSOCIATED TYPE", "ASSOCIATED ID", "STATUS"];
     let when_empty = "There are no notifications yet; `webhookdb notification create --help` shows how to create one.";

@@ -42,7 +42,7 @@ impl Default for Tail {
 
 impl Tail {
     const ROWS_MIN: usize = 8;
-    const ROWS_MAX: usize = 512;
+    const ROWS_MAX: usize = 1024;
 
     /// A page that lasts for longer is larger than need be, one that lasts for less than half of it smaller.
     const PAGE_LASTS: Duration = Duration::from_secs(1);
@@ -137,7 +137,9 @@ impl<T> Lane<T> {
         let stands = self.draining || self.held || self.rewinding || self.window_unconfirmed > 0;
         let at_hand = self.ready.len() + self.wanted.len() + self.loading;
         let enough = if flowing {
-            at_hand >= (most / 2).clamp(1, Self::READY_ENOUGH * self.concurrency * self.batch_size())
+            let soon = self.tail.as_ref().map_or(0, |tail| tail.page_rows / 2);
+            let enough = soon.max(Self::READY_ENOUGH * self.concurrency * self.batch_size());
+            at_hand >= (most / 2).clamp(1, enough)
         } else {
             self.loading > 0 || self.in_flight > 0 || self.has_fresh_candidate()
         };
@@ -158,7 +160,8 @@ impl<T> Lane<T> {
         })
     }
 
-    /// With so many entries ready for each attempt that may be under way, the next page can wait: an endpoint that hangs has few.
+    /// With so many entries ready for each attempt that may be under way the next page can wait (an endpoint that hangs has few),
+    /// and as long as more than half of the last one is there: then it comes before that is used up.
     const READY_ENOUGH: usize = 4;
 
     fn has_fresh_candidate(&self) -> bool {
