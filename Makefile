@@ -4,7 +4,7 @@
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-release demo test test-matrix torture bounds bloat isolation fuzz fuzz-seeds install uninstall deb test-container lint fmt clean ci postgres test-tools compiler
+.PHONY: help build build-release demo test test-matrix torture bounds bloat isolation bench fuzz fuzz-seeds install uninstall deb test-container lint fmt clean ci postgres test-tools compiler
 
 # The supported major versions of Postgres, and the suites that `make test-matrix` runs on each: none named is all.
 MAJORS ?= 14 15 16 17 18
@@ -67,6 +67,20 @@ bounds bloat isolation: compiler ## Memory, the outbox's size, and who is delaye
 	$(CARGO) build --release --locked --bin webhookdb && \
 	WEBHOOKDB_FULL_SIZE=1 WEBHOOKDB_BINARY="$(CURDIR)/target/release/webhookdb" \
 	$(CARGO) test --locked --test tests $@:: -- --test-threads=1 --nocapture
+
+# What is measured (all of it, unless MEASURES names some of it), of how large a backlog and how often.
+MEASURES ?=
+ROWS ?= 300000
+ROUNDS ?= 5
+
+# The harness is optimized too: it is what takes the requests where their latency is measured.
+bench: compiler test-tools ## Rates and memory, as ratios to pg_recvlogical and wrk, into target/bench: ROWS=300000 ROUNDS=5 MEASURES="deliver latency"; and the pieces
+	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \
+	$(CARGO) build --release --locked --bin webhookdb && \
+	WEBHOOKDB_FULL_SIZE=1 WEBHOOKDB_BINARY="$(CURDIR)/target/release/webhookdb" \
+	BENCH_MEASURES="$(MEASURES)" BENCH_ROWS="$(ROWS)" BENCH_ROUNDS="$(ROUNDS)" \
+	$(CARGO) test --release --locked --test tests bench:: -- --test-threads=1 --nocapture
+	@$(CARGO) bench --locked --bench pieces
 
 torture: compiler ## Random load under faults for MINUTES=5, by the schedule of SEED (else a random one); prints a summary
 	@PG_BIN="$$(scripts/install-postgres)" && export PG_BIN && \

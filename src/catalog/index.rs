@@ -39,11 +39,8 @@ impl CatalogIndex {
     /// Indexes a snapshot.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
-        let subscriptions: HashMap<i64, Arc<Subscription>> = snapshot
-            .subscriptions
-            .iter()
-            .map(|subscription| (subscription.id, subscription.clone()))
-            .collect();
+        let subscriptions: HashMap<i64, Arc<Subscription>> =
+            snapshot.subscriptions.iter().map(|subscription| (subscription.id, subscription.clone())).collect();
         let interested = Interested::new(snapshot, &subscriptions);
         let mut routes: HashMap<String, HashMap<u32, Route>> = HashMap::new();
         for relation in &snapshot.relations {
