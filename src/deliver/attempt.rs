@@ -155,6 +155,9 @@ impl Answer {
 /// Answers are read to their end so that the connection can be used again, and no further than this.
 const ANSWER_MAX: usize = 1 << 20;
 
+/// Idle connections that are kept for one host: more are only of use to hosts that serve many subscriptions.
+const IDLE_PER_HOST: usize = 64;
+
 /// Below the usual 60 and 75 seconds after which servers close idle connections, so that a request seldom meets a close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
@@ -190,7 +193,7 @@ impl Poster {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(connections.idle_max())
+            .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
         Ok(Self { client, connections, timeout: settings.timeout() })
     }

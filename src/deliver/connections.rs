@@ -1,5 +1,5 @@
 //! How many connections to endpoints are open, and how many of them idle: kept for later, they take memory and descriptors.
-//! The client bounds them for each host only, and there may be a thousand hosts, or one that serves a thousand subscriptions.
+//! The client bounds them for each host only, and there may be a thousand hosts.
 
 use std::io;
 use std::pin::Pin;
@@ -41,11 +41,6 @@ impl Connections {
     /// For so many requests in flight, of which half may leave a connection behind.
     pub(super) fn new(max_in_flight: usize) -> Self {
         Self { open: Arc::default(), exchanges: Arc::default(), idle_max: max_in_flight.div_ceil(2) }
-    }
-
-    /// Connections that may be idle, over all hosts: one host may serve many subscriptions.
-    pub(super) const fn idle_max(&self) -> usize {
-        self.idle_max
     }
 
     /// A request that takes a connection until this is dropped.
