@@ -1,5 +1,5 @@
-//! Writes of a subscription's life after its creation: paused, resumed, enabled again, delivered in another manner. Each returns the
-//! new revision of the catalog; none where the subscription is in a state that does not allow it.
+//! Writes of a subscription's life after its creation: paused, resumed, enabled again, delivered in another manner. Each returns
+//! the new revision of the catalog; none where the subscription is in a state that does not allow it.
 
 use std::time::SystemTime;
 

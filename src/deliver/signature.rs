@@ -27,8 +27,8 @@ impl Signer {
         self
     }
 
-    /// The value of `webhook-signature` for one attempt, the body being given in pieces: `v1,` and the HMAC-SHA256 of `id.timestamp.body`, for each key that is
-    /// good at the timestamp, the current one first.
+    /// The value of `webhook-signature` for one attempt, the body being given in pieces: `v1,` and the HMAC-SHA256 of
+    /// `id.timestamp.body`, for each key that is good at the timestamp, the current one first.
     #[must_use]
     pub fn sign<'a>(&self, id: &str, timestamp: u64, body: impl Iterator<Item = &'a [u8]> + Clone) -> String {
         let good = self.previous.iter().filter(|(_, until)| timestamp < *until).map(|(key, _)| key);

@@ -44,7 +44,7 @@ impl LaneLog {
                 warn!(%subscription, source, table = table(), %lsn, index, event, attempt, reason, untold,
                     "a notification was given up");
             }
-            Finished::PutBack => {
+            Finished::PutBack | Finished::Split => {
                 debug!(%subscription, source, event, reason, "a request failed, which was no attempt of this notification");
             }
         }

@@ -1,16 +1,17 @@
 //! Drives one lane: attempts, writes to the outbox, pages of it.
 
+mod request;
 mod writing;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(super) use self::request::Sent;
+use self::request::{Landed, attempt, setback};
 use self::writing::Written;
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
@@ -22,8 +23,8 @@ use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Paging, Task, read_body, read_page};
 use super::tuning::TuningNow;
 use crate::checkpoint::Ticket;
-use crate::deliver::{Answer, Arrival, AttemptKind, EntryId, Failure, Finished, Lane, Request, Setback, Start};
-use crate::model::{Body, Event, Subscription};
+use crate::deliver::{Answer, Arrival, EntryId, Failure, Finished, Lane};
+use crate::model::{Body, Subscription};
 use crate::outbox::WriterClosed;
 
 /// Attempts in flight get so long to finish before the subscription becomes another.
@@ -52,21 +53,6 @@ struct Change {
     done: oneshot::Sender<()>,
     /// What is in flight then is cancelled.
     deadline: Instant,
-}
-
-/// A request that is over.
-struct Landed {
-    notifications: SmallVec<[Sent; 1]>,
-    begun_at: SystemTime,
-    took: Duration,
-    outcome: Result<(), Failure>,
-}
-
-/// What a request carried.
-pub(super) struct Sent {
-    id: EntryId,
-    pub(super) event: Arc<Event>,
-    pub(super) attempt: u32,
 }
 
 pub(super) struct LaneTask {
@@ -331,11 +317,10 @@ impl LaneTask {
 
     fn failed(&mut self, landed: &Landed, failure: &Failure) {
         let was_flowing = self.lane.is_flowing();
-        let too_large = landed.notifications.len() > 1 && failure.answer.as_ref().is_some_and(Answer::is_too_large);
-        if !too_large {
+        let finished = self.lane.failed(&landed.ids(), &setback(landed, failure), Instant::now());
+        if !finished.contains(&Finished::Split) {
             self.context.stats.failed(self.endpoint.subscription.id);
         }
-        let finished = self.lane.failed(&landed.ids(), &setback(landed, failure), Instant::now());
         for (sent, finished) in landed.notifications.iter().zip(finished) {
             self.log.failed(sent, failure, &finished);
             if finished == Finished::GivenUp {
@@ -417,44 +402,12 @@ impl LaneTask {
     }
 }
 
-impl Landed {
-    fn ids(&self) -> SmallVec<[EntryId; 1]> {
-        self.notifications.iter().map(|sent| sent.id).collect()
-    }
-}
-
-fn setback(landed: &Landed, failure: &Failure) -> Setback {
-    let answer = failure.answer.as_ref();
-    Setback {
-        // The lane sets the number of each notification's attempt.
-        record: failure.record(0, landed.begun_at, landed.took),
-        asked: answer.and_then(|answer| answer.retry_after),
-        too_large: answer.is_some_and(Answer::is_too_large),
-    }
-}
-
 /// Waits for a task that may not be there, and removes it once it is done; cancel-safe.
 async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     let Some(running) = task else { return std::future::pending().await };
     let result = running.await;
     *task = None;
     result
-}
-
-fn attempt(context: Arc<LaneContext>, endpoint: Arc<Endpoint>, permit: Permit, request: Request) -> Task<Landed> {
-    Box::pin(async move {
-        let (begun_at, begun) = (SystemTime::now(), Instant::now());
-        // What has been tried most often tells the number of the whole.
-        let attempt = request.iter().map(|start| start.attempt).max().unwrap_or(1);
-        let poster = context.tuning.borrow().poster.clone();
-        let notifications: SmallVec<[(&str, &Bytes); 1]> =
-            request.iter().map(|start| (start.event.id.as_str(), start.body.bytes())).collect();
-        let outcome = endpoint.post(&poster, AttemptKind::Notification { attempt }, &notifications).await;
-        drop((permit, notifications));
-        let sent = |Start { id, event, attempt, .. }| Sent { id, event, attempt };
-        let notifications = request.into_iter().map(sent).collect();
-        Landed { notifications, begun_at, took: begun.elapsed(), outcome }
-    })
 }
 
 async fn sleep_until(wake: Option<Instant>) {

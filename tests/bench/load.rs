@@ -22,7 +22,6 @@ pub(super) enum Shape {
 
 /// What stands in the log after the slot's position.
 pub(super) struct Backlog {
-    pub(super) rows: usize,
     /// Behind the last commit, and before what was written for the reading to end at.
     end: String,
 }
@@ -47,7 +46,7 @@ pub(super) async fn write_backlog(site: &Site, rows: usize, shape: Shape) -> Bac
     }
     let end = site.database.text("SELECT pg_current_wal_insert_lsn()::text").await.expect("an LSN");
     mark(site).await;
-    Backlog { rows, end }
+    Backlog { end }
 }
 
 /// Something to read behind what was written, which tells that it is read.
@@ -56,11 +55,15 @@ async fn mark(site: &Site) {
 }
 
 /// Seconds that pg_recvlogical takes for it from a copy of the slot, less what it takes for nothing: the daemon's start is not
-/// counted either.
+/// counted either. It reads all of it once before: the daemon, whose turn comes later, finds the log read too.
 pub(super) async fn recvlogical(site: &Site, backlog: &Backlog) -> f64 {
     let slot = site.database.name();
     let copy = format!("{slot}_copy");
     site.database.execute(&format!("SELECT pg_copy_logical_replication_slot('{slot}', '{copy}')")).await;
+    let before = format!("{copy}_before");
+    site.database.execute(&format!("SELECT pg_copy_logical_replication_slot('{slot}', '{before}')")).await;
+    run_recvlogical(site, &before, &backlog.end).await;
+    site.database.execute(&format!("SELECT pg_drop_replication_slot('{before}')")).await;
     let all = run_recvlogical(site, &copy, &backlog.end).await;
     let end = site.database.text("SELECT pg_current_wal_insert_lsn()::text").await.expect("an LSN");
     site.database.execute(&format!("SELECT pg_replication_slot_advance('{copy}', '{end}')")).await;

@@ -1,4 +1,4 @@
-//! One round of each measure. What is held against each other is measured one right after the other, in turns first.
+//! One round of each measure. What is held against each other is measured one right after the other.
 
 use std::time::{Duration, Instant};
 
@@ -33,24 +33,15 @@ impl Bench {
     }
 
     /// Reading and matching where nobody is subscribed to the table, beside somebody who is to another.
-    pub(super) async fn read(&self, shape: Shape, round: usize) -> Sample {
+    pub(super) async fn read(&self, shape: Shape) -> Sample {
         let site = self.site("bench_read").await;
         site.subscribe(CUSTOMERS.name, "http://127.0.0.1:9/").await;
         let rows = if shape == Shape::OneTransaction { self.sizes.rows } else { self.sizes.transactions };
         let backlog = write_backlog(&site, rows, shape).await;
-        let by_daemon = async || {
-            let run = Run::start(&site).await;
-            let seconds = run.read(backlog.rows).await;
-            (seconds, run.cost(backlog.rows))
-        };
-        // The copy of the slot can only be made while that is before the backlog, and so the reference has it first; in every
-        // other round the log has been read once before, so that neither gains by the other's having warmed it up.
-        if round.is_multiple_of(2) {
-            recvlogical(&site, &backlog).await;
-        }
         let reference = recvlogical(&site, &backlog).await;
-        let (seconds, cost) = by_daemon().await;
-        Sample { figure: rows as f64 / seconds, reference: rows as f64 / reference, cost }
+        let run = Run::start(&site).await;
+        let seconds = run.read(rows).await;
+        Sample { figure: rows as f64 / seconds, reference: rows as f64 / reference, cost: run.cost(rows) }
     }
 
     /// Live against wrk; then the outbox, in and out; then live again among many subscriptions, and what those take.
@@ -109,16 +100,13 @@ impl Bench {
     }
 
     /// In batches, as fast as the log can be read.
-    pub(super) async fn batches(&self, round: usize) -> Sample {
+    pub(super) async fn batches(&self) -> Sample {
         let rows = self.sizes.rows;
         let nginx = Nginx::start(free_port().await).await;
         let site = self.site("bench_batches").await;
         let id = site.subscribe(CHARGES.name, &nginx.url()).await;
         site.webhookdb.run(&["notification", "update", &id, "--batch", "100"]).await.ok();
         let backlog = write_backlog(&site, rows, Shape::OneTransaction).await;
-        if round.is_multiple_of(2) {
-            recvlogical(&site, &backlog).await;
-        }
         let reference = recvlogical(&site, &backlog).await;
         let run = Run::start(&site).await;
         let seconds = run.delivered(rows).await;

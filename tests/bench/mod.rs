@@ -135,12 +135,12 @@ const GROUPS: [Group; 7] = [
 
 impl Bench {
     /// One round of the measures of this name, in their order.
-    async fn round(&self, name: &str, round: usize) -> Vec<Sample> {
+    async fn round(&self, name: &str) -> Vec<Sample> {
         match name {
-            "read-one-transaction" => vec![self.read(load::Shape::OneTransaction, round).await],
-            "read-many-transactions" => vec![self.read(load::Shape::OneRowEach, round).await],
+            "read-one-transaction" => vec![self.read(load::Shape::OneTransaction).await],
+            "read-many-transactions" => vec![self.read(load::Shape::OneRowEach).await],
             "deliver" => self.deliver().await,
-            "batches" => vec![self.batches(round).await],
+            "batches" => vec![self.batches().await],
             "fan-out" => vec![self.fan_out().await],
             "latency" => self.latency().await,
             "memory" => self.memory().await,
@@ -169,7 +169,7 @@ async fn everything_that_is_measured_runs() {
         chosen.iter().map(|group| group.measures.iter().map(measure).collect()).collect();
     for round in 1..=sizes.rounds {
         for (group, measures) in chosen.iter().zip(&mut measures) {
-            let samples = bench.round(group.name, round).await;
+            let samples = bench.round(group.name).await;
             assert_eq!(samples.len(), measures.len());
             for (measure, sample) in measures.iter_mut().zip(samples) {
                 println!(

@@ -24,7 +24,7 @@ impl Nginx {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("nginx.conf");
         std::fs::write(&config, text(port, directory.path())).expect("the config file is written");
-        let mut command = Command::new(program("nginx"));
+        let mut command = Command::new(program());
         command.arg("-p").arg(directory.path()).arg("-c").arg(&config).args(["-e", "stderr"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = command.spawn().expect("nginx starts: scripts/install-test-tools installs it");
@@ -43,7 +43,7 @@ impl Nginx {
 
 fn text(port: u16, directory: &Path) -> String {
     let directory = directory.display();
-    // Without a master process it stays who it is, and its temporary files with it.
+    // Root's is to stay root, as it owns the directory of its temporary files.
     let user = if Uid::effective().is_root() { "user root;" } else { "" };
     format!(
         "daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log stderr error; {user}
@@ -58,10 +58,10 @@ fn text(port: u16, directory: &Path) -> String {
     )
 }
 
-/// Debian has nginx where only root's PATH leads.
-fn program(name: &str) -> String {
-    let sbin = format!("/usr/sbin/{name}");
-    if Path::new(&sbin).exists() { sbin } else { name.to_owned() }
+/// Debian has it where only root's PATH leads.
+fn program() -> &'static str {
+    let debians = "/usr/sbin/nginx";
+    if Path::new(debians).exists() { debians } else { "nginx" }
 }
 
 /// Requests a second that wrk alone gets out of the same nginx: by one thread, with as many connections as a subscription has at

@@ -153,10 +153,14 @@ impl State {
         let id = header("webhook-id");
         let weather = self.weather(endpoint);
         let signed = crate::support::request::verify(SECRET, body, &head.headers);
-        let notifications = if self.plan.batch(endpoint).is_some() { unpacked(id, body) } else { vec![] };
-        let notifications = if notifications.is_empty() { vec![(id.to_owned(), body.clone())] } else { notifications };
-        let first = notifications[0].0.as_str();
+        let asked_for_batches = self.plan.batch(endpoint).is_some();
+        let unpacked = asked_for_batches.then(|| unpacked(id, body)).filter(|batch| !batch.is_empty());
         let mut log = self.log();
+        if asked_for_batches && unpacked.is_none() {
+            log.wrong.push(format!("{id} to endpoint {endpoint} is no batch: {}", String::from_utf8_lossy(body)));
+        }
+        let notifications = unpacked.unwrap_or_else(|| vec![(id.to_owned(), body.clone())]);
+        let first = notifications[0].0.as_str();
         let chance = xxh3_64_with_seed(first.as_bytes(), self.plan.seed ^ log.times_seen(endpoint, first));
         let reply = Reply::of(weather, chance);
         if weather != Weather::Fair && reply != Reply::Accept {
@@ -179,8 +183,7 @@ impl State {
     }
 }
 
-/// The notifications of a batch, each under the `webhook-id` that it would have by itself; none where it is no batch, which is
-/// then found to be wrong as a notification.
+/// The notifications of a batch, each under the `webhook-id` that it would have by itself; none where it is no batch.
 fn unpacked(id: &str, body: &Bytes) -> Vec<(String, Bytes)> {
     #[derive(serde::Deserialize)]
     struct Batch<'a> {

@@ -122,7 +122,7 @@ impl<T> Lane<T> {
         let finished = if setback.too_large && ids.len() > 1 {
             self.batch_too_large(ids.len());
             self.take_back(ids);
-            ids.iter().map(|_| Finished::PutBack).collect()
+            ids.iter().map(|_| Finished::Split).collect()
         } else {
             self.concurrency = (self.concurrency / 2).max(Limits::FIRST_CONCURRENCY.min(self.limits.concurrency));
             if probed { self.probe_failed(ids, setback, now) } else { self.request_failed(ids, setback, now) }

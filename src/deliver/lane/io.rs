@@ -181,7 +181,9 @@ pub enum Finished {
     },
     /// It is given up.
     GivenUp,
-    /// No attempt of its own has failed, and it is where it was: it was a probe, or the request was too large, or it went along
-    /// behind an earlier change of its row.
+    /// No attempt of its own has failed, and it is where it was: it was a probe, or it went along behind an earlier change of its
+    /// row.
     PutBack,
+    /// The request was too large for the endpoint, which says nothing against it: it goes again in halves.
+    Split,
 }
