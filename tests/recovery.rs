@@ -269,11 +269,8 @@ async fn killed_inside_a_transaction_of_a_million_rows_it_goes_on_inside() {
     let daemon = site.serve().await;
     let requests = receiver.wait_within(long, "the rest", |requests| distinct(requests) >= subscribed * 2).await;
     assert_repeats_are_the_same(&requests);
-    let (first, second) = requests.split_at(subscribed);
-    assert_eq!(distinct(first), subscribed, "all of the first half came first, and once");
-    let in_first_half = |request: &&Arc<Received>| request.position().1 < u64::try_from(MANY / 2).expect("an index");
-    assert_eq!(second.iter().filter(in_first_half).count(), 0, "the first half came again");
-    let repeated = second.len() - distinct(second);
+    // Of the first half no more than what was not on record as accepted: from the beginning, all of it would come again.
+    let repeated = requests.len() - distinct(&requests);
     assert!(repeated < subscribed / 2, "{repeated} were repeated");
     drop(daemon);
 }
