@@ -3,20 +3,19 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response, StatusCode};
+use hyper_rustls::HttpsConnectorBuilder;
 
-use super::connections::{Connections, CountingConnector};
+use super::connection::Connection;
 use super::guard::{GuardError, GuardedConnector, NetworkGuard};
-use super::tls;
-use super::{Payload, Signer};
+use super::pool::{Answered, Pool};
+use super::{Payload, Signer, Target, tls};
 use crate::config::DeliverySettings;
 use crate::model::AttemptRecord;
 
@@ -52,7 +51,7 @@ pub enum AttemptKind {
 #[derive(Debug)]
 pub struct Attempt<'a> {
     /// The endpoint.
-    pub uri: &'a Uri,
+    pub target: &'a Target,
     /// `webhook-id`.
     pub message_id: &'a str,
     /// What it is for.
@@ -155,22 +154,19 @@ impl Answer {
 /// Answers are read to their end so that the connection can be used again, and no further than this.
 const ANSWER_MAX: usize = 1 << 20;
 
-/// Idle connections that are kept for one host: more are only of use to hosts that serve many subscriptions.
-const IDLE_PER_HOST: usize = 64;
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const ATTEMPT: HeaderName = HeaderName::from_static("whdb-attempt");
+const TEST_EVENT: HeaderName = HeaderName::from_static("whdb-test-event");
 
-/// Below the usual 60 and 75 seconds after which servers close idle connections, so that a request seldom meets a close.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-
-/// An HTTP/2 connection is shared by all requests, and none of them ends it by timing out: one that has gone without a word is
-/// found out by a ping, else every attempt would go into it until the kernel gives it up after a quarter of an hour.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a request: those here, and two that HTTP/1 adds.
+const HEADERS: usize = 8;
 
 /// Makes attempts; connections are kept and used again.
 #[derive(Clone, Debug)]
 pub struct Poster {
-    client: Client<HttpsConnector<CountingConnector<GuardedConnector>>, Payload>,
-    connections: Connections,
+    pool: Arc<Pool>,
     timeout: Duration,
 }
 
@@ -180,22 +176,13 @@ impl Poster {
     /// # Errors
     /// Where the roots cannot be read.
     pub fn new(settings: &DeliverySettings) -> Result<Self, PosterError> {
-        let connections = Connections::new(settings.max_in_flight());
         let guarded = GuardedConnector::new(NetworkGuard::new(settings), settings.timeout());
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client_config(settings.ca_file())?)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(connections.counting(guarded));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(connector);
-        Ok(Self { client, connections, timeout: settings.timeout() })
+            .wrap_connector(guarded);
+        Ok(Self { pool: Arc::new(Pool::new(connector, settings.max_in_flight())), timeout: settings.timeout() })
     }
 
     /// Makes one attempt, signed now; the timeout spans the whole exchange.
@@ -203,25 +190,23 @@ impl Poster {
     /// # Errors
     /// Where the endpoint did not answer 2xx, with the reason.
     pub async fn post(&self, attempt: &Attempt<'_>, signer: &Signer) -> Result<StatusCode, Failure> {
-        let mut request = request(attempt, signer).map_err(|error| failure(FailureKind::Refused, error.to_string()))?;
-        let _exchange = self.connections.exchange();
-        if self.connections.are_enough() {
-            // HTTP/2, which knows no such header, has one connection for each host.
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+        let request = request(attempt, signer).map_err(|error| failure(FailureKind::Refused, error.to_string()))?;
+        match tokio::time::timeout(self.timeout, self.exchange(attempt.target, request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(failure(FailureKind::Timeout, format!("no answer within {:?}", self.timeout))),
         }
     }
 
-    async fn exchange(&self, request: Request<Payload>) -> Result<StatusCode, Failure> {
-        let response = self.client.request(request).await.map_err(|error| classify(&error))?;
+    async fn exchange(&self, target: &Target, request: Request<Payload>) -> Result<StatusCode, Failure> {
+        let Answered { response, mut connection } =
+            self.pool.send(target, request).await.map_err(|error| classify(&*error))?;
         let (status, retry_after) = (response.status(), retry_after(&response, SystemTime::now()));
         let answer = Answer { status: status.as_u16(), text: String::new(), retry_after };
-        match read_to_end(response).await {
-            Ok(_) if status.is_success() => Ok(status),
-            Ok(start) => Err(refused(status, Answer { text: text(&start), ..answer })),
+        match read_to_end(response, &mut connection).await {
+            Ok(start) => {
+                self.pool.give_back(target, connection);
+                if status.is_success() { Ok(status) } else { Err(refused(status, Answer { text: text(&start), ..answer })) }
+            }
             Err(failure) => Err(Failure { answer: Some(answer), ..failure }),
         }
     }
@@ -251,10 +236,12 @@ fn text(start: &[u8]) -> String {
 }
 
 /// Reads an answer, and returns the start of it.
-async fn read_to_end(response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
+async fn read_to_end(response: Response<Incoming>, connection: &mut Connection) -> Result<Vec<u8>, Failure> {
     let mut body = response.into_body();
     let (mut start, mut read) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
+    while !body.is_end_stream()
+        && let Some(frame) = connection.drive(body.frame()).await
+    {
         let frame = frame.map_err(|error| classify(&error))?;
         let Some(data) = frame.data_ref() else { continue };
         read += data.len();
@@ -271,17 +258,17 @@ fn request(attempt: &Attempt<'_>, signer: &Signer) -> Result<Request<Payload>, I
     let signature = signer.sign(attempt.message_id, timestamp, attempt.payload.pieces());
     let mut request = Request::new(attempt.payload.clone());
     *request.method_mut() = hyper::Method::POST;
-    *request.uri_mut() = attempt.uri.clone();
+    *request.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
         .insert(USER_AGENT, HeaderValue::from_static(concat!("WebhookDB-Notifications/", env!("CARGO_PKG_VERSION"))));
-    headers.insert("webhook-id", HeaderValue::from_str(attempt.message_id)?);
-    headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-    headers.insert("webhook-signature", HeaderValue::from_str(&signature)?);
+    headers.insert(WEBHOOK_ID, HeaderValue::from_str(attempt.message_id)?);
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
+    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::from_str(&signature)?);
     match attempt.kind {
-        AttemptKind::Notification { attempt } => headers.insert("whdb-attempt", HeaderValue::from(attempt)),
-        AttemptKind::Test => headers.insert("whdb-test-event", HeaderValue::from_static("1")),
+        AttemptKind::Notification { attempt } => headers.insert(ATTEMPT, HeaderValue::from(attempt)),
+        AttemptKind::Test => headers.insert(TEST_EVENT, HeaderValue::from_static("1")),
     };
     Ok(request)
 }

@@ -2,13 +2,15 @@
 
 mod attempt;
 mod breaker;
-mod connections;
+mod connection;
 pub mod guard;
 mod lane;
 mod order;
 mod payload;
+mod pool;
 mod retry;
 mod signature;
+mod target;
 mod tls;
 
 pub use attempt::{Answer, Attempt, AttemptKind, Failure, FailureKind, Poster, PosterError};
@@ -19,3 +21,4 @@ pub use lane::{
 pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use signature::Signer;
+pub use target::{Target, TargetError};

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use hyper::Uri;
 use tracing::warn;
 
-use crate::deliver::{Attempt, AttemptKind, Failure, Payload, Poster, Signer};
+use crate::deliver::{Attempt, AttemptKind, Failure, Payload, Poster, Signer, Target};
 use crate::model::{EventId, SigningSecret, SigningSecretError, Subscription};
 
 pub(super) struct Endpoint {
     pub(super) subscription: Arc<Subscription>,
-    uri: Uri,
+    target: Target,
     signer: Signer,
 }
 
@@ -31,10 +30,9 @@ pub(super) enum EndpointError {
 impl Endpoint {
     pub(super) fn new(subscription: Arc<Subscription>) -> Result<Self, EndpointError> {
         let url = url::Url::parse(&subscription.url).map_err(|error| EndpointError::Url(error.into()))?;
-        let uri =
-            url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| EndpointError::Url(error.into()))?;
+        let target = Target::new(&url).map_err(|error| EndpointError::Url(error.into()))?;
         let signer = signer(&subscription)?;
-        Ok(Self { uri, signer, subscription })
+        Ok(Self { target, signer, subscription })
     }
 
     /// The endpoint, or where it cannot be used one that refuses everything: what is owed is kept.
@@ -44,7 +42,7 @@ impl Endpoint {
                 let (subscription, error) = (subscription.opaque_id, &error as &dyn std::error::Error);
                 warn!(%subscription, error, "cannot be served");
             }
-            Self { subscription, uri: Uri::from_static("http://invalid./"), signer: Signer::new(&[0]) }
+            Self { subscription, target: Target::nowhere(), signer: Signer::new(&[0]) }
         })
     }
 
@@ -57,7 +55,7 @@ impl Endpoint {
     ) -> Result<(), Failure> {
         let ids = notifications.iter().map(|(event_id, _)| *event_id);
         let message_id = EventId::batch_message(ids, self.subscription.opaque_id);
-        let attempt = Attempt { uri: &self.uri, message_id: &message_id, kind, payload: self.payload(notifications) };
+        let attempt = Attempt { target: &self.target, message_id: &message_id, kind, payload: self.payload(notifications) };
         poster.post(&attempt, &self.signer).await.map(|_| ())
     }
 

@@ -3,12 +3,14 @@
 mod request;
 mod writing;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 
 pub(super) use self::request::Sent;
 use self::request::{Landed, attempt, setback};
@@ -59,7 +61,8 @@ pub(super) struct LaneTask {
     context: Arc<LaneContext>,
     endpoint: Arc<Endpoint>,
     lane: Lane<Ticket>,
-    attempts: FuturesUnordered<Task<Landed>>,
+    /// Each a task of its own: an endpoint's answers are taken in on all cores.
+    attempts: JoinSet<Landed>,
     /// The right to send that is waited for, one at a time: what cannot be sent yet stays in the lane, where it is small.
     asking: Option<Task<Option<Permit>>>,
     permit: Option<Permit>,
@@ -100,7 +103,7 @@ impl LaneTask {
             log: LaneLog::new(context.clone(), subscription.opaque_id),
             endpoint: Arc::new(Endpoint::of(subscription)),
             lane,
-            attempts: FuturesUnordered::new(),
+            attempts: JoinSet::new(),
             asking: None,
             permit: None,
             bodies: FuturesUnordered::new(),
@@ -140,7 +143,7 @@ impl LaneTask {
                     command => return pulse.through(self.end(command, inbox)).await,
                 },
                 never = pulse.beat() => match never {},
-                Some(landed) = self.attempts.next() => self.land_all(landed),
+                Some(landed) = self.attempts.join_next() => self.land_all(landed),
                 permit = finished(&mut self.asking) => self.permit = permit,
                 written = finished(&mut self.writing) => if !self.written(written) { return },
                 page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
@@ -151,7 +154,7 @@ impl LaneTask {
                 1.. = inbox.recv_many(&mut batch, ARRIVALS), if accepts => self.arrive(&mut batch),
                 Ok(()) = self.tuning.changed() => self.retune(),
                 Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
-                () = sleep_until(change_by), if change_by.is_some() => self.call_all_off(),
+                () = sleep_until(change_by), if change_by.is_some() => self.call_all_off().await,
                 () = sleep_until(wake), if wake.is_some() => self.lane.wake(Instant::now()),
                 () = sleep_until(untold), if untold.is_some() => self.log.tell_kept_back(),
             }
@@ -190,7 +193,7 @@ impl LaneTask {
             if request.is_empty() {
                 break;
             }
-            self.attempts.push(attempt(self.context.clone(), self.endpoint.clone(), permit, request));
+            self.attempts.spawn(attempt(self.context.clone(), self.endpoint.clone(), permit, request));
         }
         // Nothing to send: others may.
         (self.asking, self.permit) = (None, None);
@@ -266,8 +269,8 @@ impl LaneTask {
         self.lane.retry_by(tuning.retry, tuning.breaker);
     }
 
-    fn call_all_off(&mut self) {
-        self.attempts.clear();
+    async fn call_all_off(&mut self) {
+        self.attempts.shutdown().await;
         self.lane.all_called_off(Instant::now());
     }
 
@@ -280,14 +283,16 @@ impl LaneTask {
     }
 
     /// And what else has landed meanwhile: to look around once for each would cost more than they do.
-    fn land_all(&mut self, landed: Landed) {
+    fn land_all(&mut self, landed: Result<Landed, JoinError>) {
         self.land(landed);
-        while let Some(Some(landed)) = self.attempts.next().now_or_never() {
+        while let Some(landed) = self.attempts.try_join_next() {
             self.land(landed);
         }
     }
 
-    fn land(&mut self, landed: Landed) {
+    fn land(&mut self, landed: Result<Landed, JoinError>) {
+        // None is aborted but by `shutdown`, which takes them all.
+        let landed = landed.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         self.meters.attempt(&landed.outcome, landed.took);
         self.trust(landed.outcome.is_ok());
         match &landed.outcome {
@@ -354,7 +359,7 @@ impl LaneTask {
     }
 
     async fn abandon(mut self: Box<Self>, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
-        self.attempts.clear();
+        self.attempts.shutdown().await;
         inbox.close();
         let mut discarded = self.lane.pending();
         while let Some(arrival) = inbox.recv().await {
@@ -375,12 +380,12 @@ impl LaneTask {
         while self.lane.in_flight() > 0 {
             tokio::select! {
                 biased;
-                Some(landed) = self.attempts.next() => self.land(landed),
+                Some(landed) = self.attempts.join_next() => self.land(landed),
                 written = finished(&mut self.writing) => if !self.written(written) { return },
                 () = tokio::time::sleep_until(deadline) => break,
             }
         }
-        self.attempts.clear();
+        self.attempts.shutdown().await;
         inbox.close();
         let mut rest = Vec::new();
         while inbox.recv_many(&mut rest, usize::MAX).await > 0 {

@@ -48,6 +48,8 @@ pub(super) struct Entry<T> {
     /// How old it was when it came into the window: a row of the outbox may be older than this process.
     pub(super) age_before: Duration,
     pub(super) arrived: Instant,
+    /// So many were in memory alone when it arrived.
+    pub(super) ahead: usize,
 }
 
 impl<T> Entry<T> {

@@ -52,6 +52,7 @@ pub struct Lane<T> {
     /// Requests under way.
     in_flight: usize,
     entries: BTreeMap<EntryId, Entry<T>>,
+    /// Of entries that the outbox has, or may have had before the log was read again.
     ids: HashMap<String, EntryId>,
     next_id: EntryId,
     order: Order,
@@ -86,7 +87,7 @@ pub struct Lane<T> {
 
 impl<T> Lane<T> {
     /// What an entry takes beside its body, roughly: to be counted where memory for a notification is found.
-    pub const ENTRY_BYTES: usize = 512;
+    pub const ENTRY_BYTES: usize = 1024;
 
     /// A lane whose outbox is empty.
     #[must_use]
@@ -180,6 +181,7 @@ impl<T> Lane<T> {
             due: now,
             age_before: std::time::Duration::ZERO,
             arrived: now,
+            ahead: self.unstored.len(),
         });
         self.unstored.insert(id);
         let free = self.order_entry(id);

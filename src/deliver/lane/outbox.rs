@@ -208,6 +208,7 @@ impl<T> Lane<T> {
             due: now + row.due_in,
             age_before: row.age,
             arrived: now,
+            ahead: 0,
         });
         let free = self.order_entry(id);
         if self.is_held_back(id) {
@@ -230,10 +231,14 @@ impl<T> Lane<T> {
         }
     }
 
-    /// The same sooner, since memory is short.
+    /// The same sooner, since memory is short: unless the lane gets through all that it holds in time, as fast as it has been.
+    /// Where it is the machine that is slow, every lane is, and the outbox would make it slower.
     pub fn spill_if_pressed(&mut self, now: Instant) {
-        let waited = self.oldest_unstored().map(|arrived| now.saturating_duration_since(arrived));
-        if self.tail.is_none() && waited.is_some_and(|waited| waited >= self.limits.patience) {
+        let Some(oldest) = self.oldest_unstored() else { return };
+        let waited = now.saturating_duration_since(oldest.arrived);
+        // In that time it got through what was ahead of it.
+        let gets_through = self.limits.settle_within.as_secs_f64() / waited.as_secs_f64() * oldest.ahead as f64;
+        if self.tail.is_none() && waited >= self.limits.patience && gets_through < self.unstored.len() as f64 {
             self.spill();
         }
     }
@@ -277,10 +282,10 @@ impl<T> Lane<T> {
             return self.entries.first_key_value().map(|(_, entry)| entry.arrived);
         }
         let patience = if self.is_full() { self.limits.patience } else { self.limits.settle_within };
-        self.oldest_unstored().map(|arrived| arrived + patience)
+        self.oldest_unstored().map(|oldest| oldest.arrived + patience)
     }
 
-    fn oldest_unstored(&self) -> Option<Instant> {
-        self.unstored.first().and_then(|id| self.entries.get(id)).map(|entry| entry.arrived)
+    fn oldest_unstored(&self) -> Option<&Entry<T>> {
+        self.unstored.first().and_then(|id| self.entries.get(id))
     }
 }

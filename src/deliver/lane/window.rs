@@ -12,7 +12,9 @@ impl<T> Lane<T> {
         if entry.storage == Storage::Memory {
             self.bytes += entry.body_bytes;
         }
-        self.ids.insert(entry.event.id.clone(), id);
+        if entry.storage != Storage::Memory || self.replay.covers(&entry.event) {
+            self.ids.insert(entry.event.id.clone(), id);
+        }
         self.entries.insert(id, entry);
         id
     }
@@ -69,6 +71,7 @@ impl<T> Lane<T> {
         let Some(body) = entry.body.clone() else { return };
         entry.storage = Storage::Storing;
         let (event, ticket) = (entry.event.clone(), entry.ticket.take());
+        self.ids.insert(event.id.clone(), id);
         self.writes.push(Write::Store { event, body, ticket, in_window: true });
         self.unstored.remove(&id);
         self.window_unconfirmed += 1;

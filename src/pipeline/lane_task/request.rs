@@ -11,7 +11,6 @@ use crate::model::Event;
 use crate::pipeline::endpoint::Endpoint;
 use crate::pipeline::in_flight::Permit;
 use crate::pipeline::lanes::LaneContext;
-use crate::pipeline::read_back::Task;
 
 /// A request that is over.
 pub(super) struct Landed {
@@ -46,23 +45,21 @@ pub(super) fn setback(landed: &Landed, failure: &Failure) -> Setback {
 }
 
 /// Makes it.
-pub(super) fn attempt(
+pub(super) async fn attempt(
     context: Arc<LaneContext>,
     endpoint: Arc<Endpoint>,
     permit: Permit,
     request: Request,
-) -> Task<Landed> {
-    Box::pin(async move {
-        let (begun_at, begun) = (SystemTime::now(), Instant::now());
-        // What has been tried most often tells the number of the whole.
-        let attempt = request.iter().map(|start| start.attempt).max().unwrap_or(1);
-        let poster = context.tuning.borrow().poster.clone();
-        let notifications: SmallVec<[(&str, &Bytes); 1]> =
-            request.iter().map(|start| (start.event.id.as_str(), start.body.bytes())).collect();
-        let outcome = endpoint.post(&poster, AttemptKind::Notification { attempt }, &notifications).await;
-        drop((permit, notifications));
-        let sent = |Start { id, event, attempt, .. }| Sent { id, event, attempt };
-        let notifications = request.into_iter().map(sent).collect();
-        Landed { notifications, begun_at, took: begun.elapsed(), outcome }
-    })
+) -> Landed {
+    let (begun_at, begun) = (SystemTime::now(), Instant::now());
+    // What has been tried most often tells the number of the whole.
+    let attempt = request.iter().map(|start| start.attempt).max().unwrap_or(1);
+    let poster = context.tuning.borrow().poster.clone();
+    let notifications: SmallVec<[(&str, &Bytes); 1]> =
+        request.iter().map(|start| (start.event.id.as_str(), start.body.bytes())).collect();
+    let outcome = endpoint.post(&poster, AttemptKind::Notification { attempt }, &notifications).await;
+    drop((permit, notifications));
+    let sent = |Start { id, event, attempt, .. }| Sent { id, event, attempt };
+    let notifications = request.into_iter().map(sent).collect();
+    Landed { notifications, begun_at, took: begun.elapsed(), outcome }
 }
