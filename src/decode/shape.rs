@@ -76,6 +76,12 @@ impl Shape {
         Err(DecodeError::ColumnCount { relation_oid, expected, found: values.len() })
     }
 
+    /// What this row version takes as JSON, where few of its bytes are to be escaped.
+    #[must_use]
+    pub const fn json_size(&self, tuple: &Tuple) -> usize {
+        self.overhead + tuple.size()
+    }
+
     /// Appends `row`, the JSON object of a row version. A value that was not logged because it did not change is
     /// taken from the old tuple where that holds it, else the column is left out and noted.
     pub fn encode_row(

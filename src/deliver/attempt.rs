@@ -205,7 +205,11 @@ impl Poster {
         match read_to_end(response, &mut connection).await {
             Ok(start) => {
                 self.pool.give_back(target, connection);
-                if status.is_success() { Ok(status) } else { Err(refused(status, Answer { text: text(&start), ..answer })) }
+                if status.is_success() {
+                    Ok(status)
+                } else {
+                    Err(refused(status, Answer { text: text(&start), ..answer }))
+                }
             }
             Err(failure) => Err(Failure { answer: Some(answer), ..failure }),
         }

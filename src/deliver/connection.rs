@@ -46,10 +46,7 @@ impl Connection {
         let stream = connector.clone().call(target.uri().clone()).await?;
         if stream.connected().is_negotiated_h2() {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .keep_alive_interval(Some(PING_INTERVAL))
-                .keep_alive_timeout(PING_TIMEOUT);
+            builder.timer(TokioTimer::new()).keep_alive_interval(Some(PING_INTERVAL)).keep_alive_timeout(PING_TIMEOUT);
             let (sender, driver) = builder.handshake(stream).await?;
             // Its end is told to every request on it; it ends when there is neither a request nor a sender.
             tokio::spawn(driver);

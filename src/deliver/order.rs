@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::model::{RowKey, RowKeys};
@@ -28,9 +29,9 @@ struct Table {
 /// The unresolved entries of a lane and what each waits for.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    nodes: HashMap<EntryId, Node>,
-    last_of_key: HashMap<(u32, RowKey), EntryId>,
-    tables: HashMap<u32, Table>,
+    nodes: HashMap<EntryId, Node, RandomState>,
+    last_of_key: HashMap<(u32, RowKey), EntryId, RandomState>,
+    tables: HashMap<u32, Table, RandomState>,
 }
 
 impl Order {

@@ -54,8 +54,7 @@ pub(super) struct Answered {
 impl Pool {
     /// For so many requests in flight, of which half may leave a connection behind.
     pub(super) fn new(connector: Connector, max_in_flight: usize) -> Self {
-        let kept =
-            Kept { hosts: HashMap::new(), idle: 0, idle_max: max_in_flight.div_ceil(2), is_swept: false };
+        let kept = Kept { hosts: HashMap::new(), idle: 0, idle_max: max_in_flight.div_ceil(2), is_swept: false };
         Self { connector, kept: Arc::new(Mutex::new(kept)) }
     }
 

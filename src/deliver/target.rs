@@ -87,7 +87,12 @@ mod tests {
         for (url, origin, path, host) in [
             ("https://example.com", "https://example.com", "/", "example.com"),
             ("https://example.com:443/a?b=c#d", "https://example.com", "/a?b=c", "example.com"),
-            ("http://user:word@[2001:db8::1]:8080/%C3%A4", "http://[2001:db8::1]:8080", "/%C3%A4", "[2001:db8::1]:8080"),
+            (
+                "http://user:word@[2001:db8::1]:8080/%C3%A4",
+                "http://[2001:db8::1]:8080",
+                "/%C3%A4",
+                "[2001:db8::1]:8080",
+            ),
         ] {
             let target = Target::new(&url.parse().unwrap()).unwrap();
             assert_eq!(&**target.origin(), origin);

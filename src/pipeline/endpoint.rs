@@ -55,7 +55,8 @@ impl Endpoint {
     ) -> Result<(), Failure> {
         let ids = notifications.iter().map(|(event_id, _)| *event_id);
         let message_id = EventId::batch_message(ids, self.subscription.opaque_id);
-        let attempt = Attempt { target: &self.target, message_id: &message_id, kind, payload: self.payload(notifications) };
+        let attempt =
+            Attempt { target: &self.target, message_id: &message_id, kind, payload: self.payload(notifications) };
         poster.post(&attempt, &self.signer).await.map(|_| ())
     }
 

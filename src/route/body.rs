@@ -21,6 +21,12 @@ pub struct Origin<'a> {
     pub committed_at: SystemTime,
 }
 
+/// What a body has beside its table's description and its rows, the external id included where it is short.
+const ENVELOPE: usize = 512;
+
+/// One byte of so many takes another one, to be escaped.
+const ESCAPES: usize = 16;
+
 /// A change of one table.
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
@@ -53,6 +59,19 @@ impl Change<'_> {
         }
     }
 
+    /// Enough for most bodies: one that grows is copied, and a large one is in memory twice then.
+    fn size_hint(&self, table: &RoutedTable) -> usize {
+        let rows = match self {
+            Self::Insert(new) => table.shape.json_size(new),
+            Self::Update(old, new) => {
+                table.shape.json_size(new) + old.map_or(0, |old| table.shape.json_size(&old.tuple))
+            }
+            Self::Delete(old) => table.shape.json_size(&old.tuple),
+            Self::Truncate => 0,
+        };
+        ENVELOPE + table.description.len() + rows + rows / ESCAPES
+    }
+
     /// Appends the body, and says which rows the change touches. Where `casts` wants something afterwards, that is to be
     /// answered and the body written again.
     ///
@@ -73,6 +92,7 @@ impl Change<'_> {
         };
         let old_values = old.map(|old| table.shape.read(&old.tuple)).transpose()?;
         let values = Values { new: new.as_deref(), old: old_values.as_deref(), kind: old.map(|old| old.kind) };
+        out.reserve(self.size_hint(table));
         write_head(self.operation(), origin, out);
         out.extend_from_slice(&table.description);
         values.write_external_id(table, casts, out);

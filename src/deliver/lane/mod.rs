@@ -27,6 +27,8 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 pub use self::io::{
     Ack, Arrival, BodyRequest, Finished, Limits, PageRequest, Request, Setback, Start, StoredRow, Write,
 };
@@ -53,7 +55,7 @@ pub struct Lane<T> {
     in_flight: usize,
     entries: BTreeMap<EntryId, Entry<T>>,
     /// Of entries that the outbox has, or may have had before the log was read again.
-    ids: HashMap<String, EntryId>,
+    ids: HashMap<String, EntryId, RandomState>,
     next_id: EntryId,
     order: Order,
     ready: VecDeque<EntryId>,
@@ -99,7 +101,7 @@ impl<T> Lane<T> {
             concurrency: Limits::FIRST_CONCURRENCY.min(limits.concurrency),
             in_flight: 0,
             entries: BTreeMap::new(),
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             next_id: 0,
             order: Order::default(),
             ready: VecDeque::new(),

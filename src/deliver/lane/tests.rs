@@ -13,6 +13,7 @@ use crate::deliver::{BreakerPolicy, RetryPolicy};
 use crate::model::{AttemptRecord, Body, Event, Lsn, Position, RowKeys};
 
 mod batches;
+mod pressure;
 
 const LIMITS: Limits = Limits {
     concurrency: 4,
