@@ -18,13 +18,14 @@ async fn one_created_while_the_daemon_is_down_and_far_behind_gets_every_later_ch
     let daemon = site.serve().await;
     assert_eq!(old.wait_for(602).await.len(), 602);
     upsert_charge(site.database.client(), "ch_last", 1, 1).await;
-    let mut ids = external_ids(&new.wait_for_id("ch_last").await);
+    let mut ids = external_ids(&new.wait_for(102).await);
     let mut expected: Vec<String> = (501..=600).map(|n| format!("ch_{n}")).collect();
     expected.extend(["ch_just_after".into(), "ch_last".into()]);
     ids.sort();
     expected.sort();
     assert_eq!(ids, expected);
-    drop(daemon);
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+    assert_eq!(new.count(), 102);
 }
 
 #[tokio::test]
@@ -32,7 +33,7 @@ async fn a_transaction_begun_before_the_creation_and_committed_after_it_is_deliv
     let site = Site::new("open_at_start").await;
     let (old, new) = (Receiver::start().await, Receiver::start().await);
     site.subscribe("stripe_charge_v1", &old.url("/")).await;
-    let _daemon = site.serve().await;
+    let daemon = site.serve().await;
     upsert_charge(site.database.client(), "ch_before", 1, 1).await;
     old.wait_for(1).await;
     let open = site.database.connect().await;
@@ -41,8 +42,9 @@ async fn a_transaction_begun_before_the_creation_and_committed_after_it_is_deliv
     site.subscribe("stripe_charge_v1", &new.url("/")).await;
     open.batch_execute("COMMIT").await.expect("the commit");
     upsert_charge(site.database.client(), "ch_after", 1, 1).await;
-    let requests = new.wait_for_id("ch_after").await;
-    assert_eq!(external_ids(&requests), ["ch_open", "ch_after"]);
+    new.expect_ids(&["ch_open", "ch_after"]).await;
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+    assert_eq!(new.count(), 2);
 }
 
 #[tokio::test]

@@ -1,12 +1,10 @@
 //! What the log holds of a row before its change, under each replica identity, and what is made of it.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use crate::support::fixtures::{CHARGES, Table};
 use crate::support::oracle::{self, Old};
-use crate::support::{Received, Site};
+use crate::support::{Site, in_order};
 
 /// Columns whose values are stored out of line, and one that is not.
 const LARGE: Table = Table {
@@ -61,11 +59,6 @@ const INSERT_LARGE: &str = "
 
 async fn identity(site: &Site, table: &Table, identity: &str) {
     site.database.execute(&format!("ALTER TABLE {} REPLICA IDENTITY {identity}", table.name)).await;
-}
-
-fn in_order(mut requests: Vec<Arc<Received>>) -> Vec<Value> {
-    requests.sort_by_key(|request| request.position());
-    requests.iter().map(|request| request.json()).collect()
 }
 
 #[tokio::test]

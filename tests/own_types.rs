@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::fixtures::Table;
 use crate::support::oracle::{self, Old};
-use crate::support::{Receiver, Site};
+use crate::support::{Receiver, Site, in_order};
 
 const PAYMENTS: Table = Table {
     service: "payment_v1",
@@ -53,8 +53,8 @@ async fn a_composite_that_was_altered_since_is_sent_as_its_text_and_counted() {
     site.database.execute("ALTER TYPE payment RENAME ATTRIBUTE currency TO coin").await;
     insert(&site, "after", "(2, 'usd')::payment").await;
     let daemon = site.serve().await;
-    let requests = receiver.wait_for(2).await;
-    let (before, after) = (requests[0].json(), requests[1].json());
+    let bodies = in_order(receiver.wait_for(2).await);
+    let (before, after) = (&bodies[0], &bodies[1]);
     assert_eq!((&before["row"]["paid"], &before["row"]["all_paid"]), (&json!("(1,eur)"), &json!(["(1,eur)", null])));
     assert_eq!(after["row"]["paid"], json!({"amount": 2, "coin": "usd"}));
     assert_eq!(daemon.metric("values_sent_as_text_total", &[("type", "payment")]).await, 1.0);

@@ -1,8 +1,12 @@
 //! What the service manager is told, by its own protocol, and what SIGHUP changes.
 
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::libc::O_NONBLOCK;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
@@ -11,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use webhookdb_notifications::demo::{PostgresOptions, StopMode};
 
-use crate::support::fixtures::backfill_charges;
+use crate::support::fixtures::{backfill_charges, upsert_charge};
 use crate::support::{PATIENCE, Receiver, Reply, Site, cluster, own_cluster};
 
 /// Within this the watchdog wants a sign of life; a busy machine is late by less.
@@ -191,11 +195,23 @@ async fn an_endpoint_that_hangs_and_what_it_holds_back_are_no_reason_to_be_kille
 
 /// Whoever reads its log stands still, so that whatever logs is blocked, thread after thread: the process lives, the signals'
 /// thread too, and nothing turns.
+/// Fills a pipe, of which this is the end that is read.
+fn fill(pipe: &impl AsRawFd) {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    // Opened anew: what is set here does not concern whoever else writes to it.
+    let opened = std::fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path);
+    let mut writer = opened.expect("the pipe's other end");
+    let page = [b'.'; 4096];
+    let error = std::iter::repeat_with(|| writer.write(&page)).find_map(Result::err);
+    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
+}
+
 #[tokio::test]
 async fn a_pipeline_that_is_stuck_feeds_the_watchdog_no_more() {
     let manager = Manager::start();
-    let site = manager.watches(Site::with("notify_stuck", |config| config.set("log.level", "trace")).await);
+    let site = manager.watches(Site::new("notify_stuck").await);
     let receiver = Receiver::start().await;
+    receiver.always(Reply::Status(500));
     site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
     let mut daemon = site.webhookdb.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let mut log = daemon.stderr.take().expect("stderr is piped");
@@ -205,8 +221,9 @@ async fn a_pipeline_that_is_stuck_feeds_the_watchdog_no_more() {
         _ = ready => {}
         _ = async { while log.read(&mut chunk).await.is_ok_and(|length| length > 0) {} } => panic!("it has ended"),
     }
-    // Something to tell.
-    backfill_charges(site.database.client(), 1..=2_000).await;
+    // Something to tell, where there is no room for it.
+    fill(&log);
+    upsert_charge(site.database.client(), "ch_1", 1, 1).await;
     manager.hears_life_no_more().await;
     assert!(daemon.try_wait().expect("its state").is_none(), "it has ended");
     // It was nothing else: once the log is read, everything turns again.

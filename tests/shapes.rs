@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::fixtures::{CHARGES, Table};
 use crate::support::oracle::{self, Old};
-use crate::support::{Received, Site};
+use crate::support::{Received, Site, in_order};
 
 const SHAPE: Table = Table {
     service: "shape_v1",
@@ -51,11 +51,6 @@ const EVERY_CHANGE: [(&str, &str); 14] = [
     ("external_id", "r1"),
     ("external_id", "r5"),
 ];
-
-fn in_order(mut requests: Vec<Arc<Received>>) -> Vec<Value> {
-    requests.sort_by_key(|request| request.position());
-    requests.iter().map(|request| request.json()).collect()
-}
 
 async fn assert_every_change(site: &Site, requests: Vec<Arc<Received>>) {
     oracle::assert_agrees(&site.database, &requests, Old::InPart).await;

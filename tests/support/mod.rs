@@ -36,7 +36,7 @@ pub(crate) use database::TestDatabase;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use reply::Reply;
-pub(crate) use request::Received;
+pub(crate) use request::{Received, in_order};
 pub(crate) use site::Site;
 pub(crate) use webhookdb::{Output, Webhookdb};
 

@@ -1,5 +1,6 @@
 //! A request that a receiver got.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -80,4 +81,10 @@ pub(crate) fn verify(secret: &str, body: &[u8], headers: &HeaderMap) -> Result<(
         None => Webhook::from_bytes(secret.as_bytes().to_vec()),
     };
     library.and_then(|library| library.verify(body, headers)).map_err(|error| error.to_string())
+}
+
+/// The bodies in the order of the log: what different rows bring has no order of its own.
+pub(crate) fn in_order(mut requests: Vec<Arc<Received>>) -> Vec<Value> {
+    requests.sort_by_key(|request| request.position());
+    requests.iter().map(|request| request.json()).collect()
 }
