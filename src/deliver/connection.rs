@@ -76,14 +76,6 @@ impl Connection {
         }
     }
 
-    /// Whether it takes a request now.
-    pub(super) fn is_ready(&mut self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.is_ready(),
-            Self::Http2(sender) => !sender.is_closed(),
-        }
-    }
-
     /// Waits for something that this connection brings.
     pub(super) async fn drive<F: Future>(&mut self, future: F) -> F::Output {
         match self {
@@ -104,10 +96,16 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Whether it takes another request now: one that was closed meanwhile does not.
+    /// Whether it takes another request, as far as is known.
     pub(super) fn is_ready(&mut self) -> bool {
+        // Most often it has got there with the answer.
+        self.sender.is_ready() || (self.is_open() && self.sender.is_ready())
+    }
+
+    /// Looks whether the other side has closed it.
+    pub(super) fn is_open(&mut self) -> bool {
         self.advance(&mut Context::from_waker(Waker::noop()));
-        self.driver.is_some() && self.sender.is_ready()
+        self.driver.is_some()
     }
 
     async fn drive<F: Future>(&mut self, future: F) -> F::Output {

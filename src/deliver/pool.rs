@@ -85,22 +85,17 @@ impl Pool {
         }
     }
 
-    /// What is kept for this target, and good.
-    fn take(&self, target: &Target) -> Option<Connection> {
-        loop {
-            let mut kept = self.kept().take(target.origin())?;
-            if kept.is_ready() {
-                return Some(kept);
-            }
-        }
-    }
-
     /// One of HTTP/2 is enough for a host: where another came first, that one is used.
     fn share(&self, target: &Target, opened: Connection) -> Connection {
         let Connection::Http2(opened) = opened else { return opened };
         let shared = self.kept().share(target.origin(), opened);
         self.keep_swept();
         Connection::Http2(shared)
+    }
+
+    /// What is kept for this target. It may be closed by now: then a request on it comes back unsent.
+    fn take(&self, target: &Target) -> Option<Connection> {
+        self.kept().take(target.origin())
     }
 
     fn keep_swept(&self) {
@@ -148,7 +143,7 @@ impl Kept {
     fn clean(&mut self, now: Instant) {
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) < IDLE_TIMEOUT;
         self.hosts.retain(|_, host| {
-            host.idle.retain_mut(|(since, connection)| is_fresh(since) && connection.is_ready());
+            host.idle.retain_mut(|(since, connection)| is_fresh(since) && connection.is_open());
             host.shared.take_if(|(asked_at, shared)| !is_fresh(asked_at) || shared.is_closed());
             !(host.idle.is_empty() && host.shared.is_none())
         });

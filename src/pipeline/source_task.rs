@@ -27,6 +27,7 @@ use super::tuning::TuningNow;
 use super::upkeep::Upkeep;
 use crate::admin::metrics::reconnected;
 use crate::admin::{Readiness, SourceState};
+use crate::catalog::sources;
 use crate::config::{DeliverySettings, PostgresUrl, SourceSettings};
 use crate::model::Lsn;
 use crate::postgres::Link;
@@ -251,8 +252,8 @@ impl SourceTask {
         let settings = &self.context.settings;
         let name = settings.publication().to_owned();
         let state = publication_state(client, settings.publication()).await.map_err(SourceError::from)?;
-        let loaded = self.context.catalog.reload().await?;
-        let recorded = loaded.snapshot.sources.iter().find(|source| source.name == settings.name());
+        let catalog = self.context.catalog.link.client().await.map_err(PipelineError::Catalog)?;
+        let recorded = sources::find(&catalog, settings.name()).await?;
         match (state, recorded) {
             (None, _) => Err(Discord::PublicationGone(name).into()),
             (Some(state), Some(recorded)) if state.oid != recorded.publication_oid => {
