@@ -129,15 +129,21 @@ impl Stage {
 
     /// What an operator types once, in this container, where the program is called so.
     pub async fn prepare(&self, container: &Container, program: &str) {
-        let receiver = self.receiver_url();
         for arguments in [
             "setup",
             "org create 'Acme Corp'",
             "integrations add --org acme_corp --service stripe_charge_v1 --table stripe_charge_v1_fdcc",
-            &format!("notification create --integration stripe_charge_v1 --url {receiver} --secret {KEY}"),
         ] {
             shell(container, &format!("{program} {arguments}")).await.ok();
         }
+        self.subscribe(container, program).await;
+    }
+
+    /// One subscription more.
+    pub async fn subscribe(&self, container: &Container, program: &str) {
+        let receiver = self.receiver_url();
+        let create = format!("notification create --integration stripe_charge_v1 --url {receiver} --secret {KEY}");
+        shell(container, &format!("{program} {create}")).await.ok();
     }
 
     /// Waits until the server answers.

@@ -185,13 +185,13 @@ async fn what_dies_or_is_stuck_is_started_again() {
     service.systemctl("stop").await.ok();
     service.systemctl("start").await.ok();
     service.serves("ch_5").await;
-    service.configure("trace", "").await;
-    service.systemctl("reload").await.ok();
-    let many = "INSERT INTO stripe_charge_v1_fdcc (stripe_id, amount, data) SELECT 'many_' || n, n, '{}' FROM generate_series(1, 2000) n";
-    service.stage.sql(many).await;
+    // There is no room, and something to tell: where a subscription starts.
+    let fill = "dd if=/dev/zero of=/run/unread bs=4096 oflag=nonblock";
+    let filled = shell(&service.machine, fill).await;
+    assert!(filled.stderr.contains("temporarily unavailable"), "{filled:?}");
+    service.stage.subscribe(&service.machine, PROGRAM).await;
     service.wait_for_property("Result", |result| result == "watchdog").await;
     assert_eq!(service.property("ExecMainCode").await, "2", "killed, not ended");
-    service.configure("info", "").await;
     service.drop_in(None).await;
     service.systemctl("start").await.ok();
     service.serves("ch_6").await;
