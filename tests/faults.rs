@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::fixtures::{backfill_charges, upsert_charge};
+use crate::support::sink::{Manner, Sink};
 use crate::support::{Daemon, PATIENCE, POLL, Receiver, Reply, Site};
 
 /// Well below what a test waits for, well above what an honest exchange takes here.
@@ -116,6 +117,34 @@ async fn an_address_that_is_no_longer_allowed_is_not_dialled() {
     upsert_charge(site.database.client(), "ch_1", 1, 1).await;
     wait_for_metric(&daemon, "attempts_total", &[("subscription", &bad.id), ("outcome", "guard")], 1.0).await;
     assert_eq!(receiver.count(), 0);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_used_again() {
+    let site = site("kept").await;
+    let receiver = Receiver::start().await;
+    site.subscribe("stripe_charge_v1", &receiver.url("/")).await;
+    let daemon = site.serve().await;
+    for n in 1..=5_i32 {
+        upsert_charge(site.database.client(), "ch_1", n, n.into()).await;
+        receiver.wait_for(n as usize).await;
+        wait_for_metric(&daemon, "attempts_total", &[("outcome", "ok")], n.into()).await;
+    }
+    assert!(receiver.received().iter().all(|request| request.connection == 0));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_closes_every_connection_without_a_word_costs_no_attempt() {
+    let site = site("closes").await;
+    let sink = Sink::start(Manner::AcceptsAndCloses).await;
+    site.subscribe("stripe_charge_v1", &sink.url()).await;
+    let daemon = site.serve().await;
+    for n in 1..=5_i32 {
+        upsert_charge(site.database.client(), "ch_1", n, n.into()).await;
+        sink.wait_for_closed(n as usize).await;
+        wait_for_metric(&daemon, "attempts_total", &[("outcome", "ok")], n.into()).await;
+    }
+    assert_eq!(daemon.metric("attempts_total", &[("outcome", "connect")]).await, 0.0);
 }
 
 async fn site(name: &str) -> Site {

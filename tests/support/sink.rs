@@ -12,14 +12,16 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::POLL;
 use super::receiver::{Receiver, SECRET};
+use super::{PATIENCE, POLL};
 
 /// How requests are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// 204, at once.
     Accepts,
+    /// 204, at once; then the connection is closed without having said so.
+    AcceptsAndCloses,
     /// Never, until another manner is set; then by that.
     Hangs,
     /// 500, at once.
@@ -33,6 +35,8 @@ pub(crate) enum Manner {
 #[derive(Default)]
 struct Seen {
     requests: usize,
+    /// Connections that are over.
+    closed: usize,
     accepted: HashSet<u64>,
     /// When the first request about each external id was accepted, where that is kept.
     times: Option<HashMap<String, Instant>>,
@@ -125,6 +129,15 @@ impl Sink {
         }
     }
 
+    /// Waits until so many connections are over.
+    pub(crate) async fn wait_for_closed(&self, n: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.seen(|seen| seen.closed) < n {
+            assert!(Instant::now() < deadline, "{} of {n} were closed", self.seen(|seen| seen.closed));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.state.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -150,10 +163,12 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
 
 async fn connection(socket: TcpStream, tls: Option<TlsAcceptor>, state: &State) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    match tls {
+    let served = match tls {
         None => serve(socket, state).await,
         Some(tls) => serve(tls.accept(socket).await?, state).await,
-    }
+    };
+    state.seen.lock().unwrap_or_else(PoisonError::into_inner).closed += 1;
+    served
 }
 
 async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, state: &State) -> io::Result<()> {
@@ -164,6 +179,9 @@ async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, state: &State) -
         buffer.shrink_to(1 << 16);
         let phrase = if answer { "204 No Content" } else { "500 Internal Server Error\r\ncontent-length: 0" };
         socket.write_all(format!("HTTP/1.1 {phrase}\r\n\r\n").as_bytes()).await?;
+        if *state.manner.borrow() == Manner::AcceptsAndCloses {
+            break;
+        }
     }
     Ok(())
 }
@@ -214,7 +232,7 @@ impl State {
         let accepted = match manner {
             Manner::Fails => false,
             Manner::RejectsEven => external_id(body).bytes().last().is_some_and(|digit| digit % 2 == 1),
-            Manner::Accepts | Manner::Hangs | Manner::OneASecond => true,
+            Manner::Accepts | Manner::AcceptsAndCloses | Manner::Hangs | Manner::OneASecond => true,
         };
         if accepted {
             self.record(head, body);
