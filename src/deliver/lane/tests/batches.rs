@@ -4,7 +4,11 @@ use super::*;
 
 /// A lane with batches of at most four, to which all of this log has come.
 fn in_batches(log: Vec<RowKeys>) -> World {
-    let mut world = World::new(log);
+    in_batches_with(LIMITS, log)
+}
+
+fn in_batches_with(limits: Limits, log: Vec<RowKeys>) -> World {
+    let mut world = World::with(limits, log);
     world.batch_by(Some(batches(4, 50)));
     (0..world.log.len()).for_each(|_| world.arrive());
     world
@@ -38,7 +42,9 @@ fn changes_of_one_row_go_together_in_their_order() {
 
 #[test]
 fn what_fails_together_is_tried_in_halves_and_then_alone_and_holds_back_its_own_row_only() {
-    let mut world = in_batches(vec![row(0), row(1), row(2), row(0)]);
+    // Not given up while the others find their way out of its batch.
+    let patient = Limits { retry: RetryPolicy { max_attempts: 100, ..LIMITS.retry }, ..LIMITS };
+    let mut world = in_batches_with(patient, vec![row(0), row(1), row(2), row(0)]);
     let mut sizes = Vec::new();
     world.now += Duration::from_millis(50);
     while world.accepted.len() < 2 {
