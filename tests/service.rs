@@ -193,8 +193,6 @@ async fn an_endpoint_that_hangs_and_what_it_holds_back_are_no_reason_to_be_kille
     manager.hears_life(6).await;
 }
 
-/// Whoever reads its log stands still, so that whatever logs is blocked, thread after thread: the process lives, the signals'
-/// thread too, and nothing turns.
 /// Fills a pipe, of which this is the end that is read.
 fn fill(pipe: &impl AsRawFd) {
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
@@ -206,6 +204,8 @@ fn fill(pipe: &impl AsRawFd) {
     assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
 }
 
+/// Whoever reads its log stands still, so that whatever logs is blocked, thread after thread: the process lives, the signals'
+/// thread too, and nothing turns.
 #[tokio::test]
 async fn a_pipeline_that_is_stuck_feeds_the_watchdog_no_more() {
     let manager = Manager::start();

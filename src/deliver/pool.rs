@@ -80,16 +80,22 @@ impl Pool {
         let Connection::Http1(mut connection) = connection else { return };
         if connection.is_ready() {
             // What there is no room for is closed, after the lock is let go.
-            let _excess = self.kept().keep(target.origin(), connection);
-            self.keep_swept();
+            let (_excess, to_be_swept) = {
+                let mut kept = self.kept();
+                (kept.keep(target.origin(), connection), kept.begins_to_be_swept())
+            };
+            self.sweep_if(to_be_swept);
         }
     }
 
     /// One of HTTP/2 is enough for a host: where another came first, that one is used.
     fn share(&self, target: &Target, opened: Connection) -> Connection {
         let Connection::Http2(opened) = opened else { return opened };
-        let shared = self.kept().share(target.origin(), opened);
-        self.keep_swept();
+        let (shared, to_be_swept) = {
+            let mut kept = self.kept();
+            (kept.share(target.origin(), opened), kept.begins_to_be_swept())
+        };
+        self.sweep_if(to_be_swept);
         Connection::Http2(shared)
     }
 
@@ -98,8 +104,8 @@ impl Pool {
         self.kept().take(target.origin())
     }
 
-    fn keep_swept(&self) {
-        if !std::mem::replace(&mut self.kept().is_swept, true) {
+    fn sweep_if(&self, to_be_swept: bool) {
+        if to_be_swept {
             tokio::spawn(sweep(Arc::downgrade(&self.kept)));
         }
     }
@@ -137,6 +143,11 @@ impl Kept {
         let shared = first.unwrap_or(opened);
         host.shared = Some((Instant::now(), shared.clone()));
         shared
+    }
+
+    /// True the first time since nothing was kept.
+    const fn begins_to_be_swept(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_swept, true)
     }
 
     /// Forgets what was not used for long, and what is closed.

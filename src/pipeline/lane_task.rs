@@ -270,8 +270,18 @@ impl LaneTask {
     }
 
     async fn call_all_off(&mut self) {
-        self.attempts.shutdown().await;
+        self.end_attempts().await;
         self.lane.all_called_off(Instant::now());
+    }
+
+    /// No attempt is under way afterwards. An answer that has come by then is heard: its notification would be sent again.
+    async fn end_attempts(&mut self) {
+        self.attempts.abort_all();
+        while let Some(landed) = self.attempts.join_next().await {
+            if !landed.as_ref().is_err_and(JoinError::is_cancelled) {
+                self.land(landed);
+            }
+        }
     }
 
     fn arrive(&mut self, batch: &mut Vec<Arrival<Ticket>>) {
@@ -291,7 +301,7 @@ impl LaneTask {
     }
 
     fn land(&mut self, landed: Result<Landed, JoinError>) {
-        // None is aborted but by `shutdown`, which takes them all.
+        // None is aborted but by those who do not land it.
         let landed = landed.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         self.meters.attempt(&landed.outcome, landed.took);
         self.trust(landed.outcome.is_ok());
@@ -385,7 +395,7 @@ impl LaneTask {
                 () = tokio::time::sleep_until(deadline) => break,
             }
         }
-        self.attempts.shutdown().await;
+        self.end_attempts().await;
         inbox.close();
         let mut rest = Vec::new();
         while inbox.recv_many(&mut rest, usize::MAX).await > 0 {

@@ -236,9 +236,10 @@ impl<T> Lane<T> {
     pub fn spill_if_pressed(&mut self, now: Instant) {
         let Some(oldest) = self.oldest_unstored() else { return };
         let waited = now.saturating_duration_since(oldest.arrived);
-        // In that time it got through what was ahead of it.
-        let gets_through = self.limits.settle_within.as_secs_f64() / waited.as_secs_f64() * oldest.ahead as f64;
-        if self.tail.is_none() && waited >= self.limits.patience && gets_through < self.unstored.len() as f64 {
+        // In the time that the oldest has waited it got through what was ahead of that.
+        let (settle_within, held) = (self.limits.settle_within.as_millis(), self.unstored.len() as u128);
+        let gets_through = oldest.ahead as u128 * settle_within >= held * waited.as_millis();
+        if self.tail.is_none() && waited >= self.limits.patience && !gets_through {
             self.spill();
         }
     }
