@@ -1,7 +1,7 @@
 //! Holds what was promised against what came. It knows the source's history, the log of the endpoints and the looks at
 //! slot and outbox, and nothing of how the daemon works.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::history::History;
@@ -86,6 +86,8 @@ struct Subscription<'a> {
     promise: &'a Promise,
     /// By change: the `webhook-id`, and what came under it.
     seen: HashMap<ChangeId, (&'a str, &'a Seen)>,
+    /// Accepted requests of which something was then tried again: they failed for the daemon, with all that they carried.
+    tried_again: HashSet<u64>,
 }
 
 impl<'a> Subscription<'a> {
@@ -98,7 +100,9 @@ impl<'a> Subscription<'a> {
                 findings.other.push(format!("{:?} came as {id} and as {other}", requests.change));
             }
         }
-        Self { evidence, promise, seen }
+        let acceptances = evidence.log.seen[promise.endpoint].values().flat_map(|seen| seen.accepted.windows(2));
+        let tried_again = acceptances.filter(|pair| pair[1].attempt > pair[0].attempt).map(|pair| pair[0].request);
+        Self { evidence, promise, seen, tried_again: tried_again.collect() }
     }
 
     fn judge(&self, findings: &mut Findings) {
@@ -168,7 +172,7 @@ impl<'a> Subscription<'a> {
         findings.duplicates += seen.accepted.len().saturating_sub(1) as u64;
         for pair in seen.accepted.windows(2) {
             let (earlier, later) = (pair[0], pair[1]);
-            let was_tried_again = later.attempt > earlier.attempt;
+            let was_tried_again = self.tried_again.contains(&earlier.request);
             if earlier.heard && !was_tried_again && !self.evidence.died_between(earlier.at, later.at) {
                 findings.repeated.push(format!(
                     "{id} to endpoint {}: attempt {:?} was accepted as request {} and, {:?} later, attempt {:?} as {}",

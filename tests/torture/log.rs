@@ -36,6 +36,8 @@ pub(super) struct Request<'a> {
 pub(super) struct Acceptance {
     /// The order of all requests of all endpoints.
     pub(super) number: u64,
+    /// The first of those that came in the same request.
+    pub(super) request: u64,
     pub(super) at: Instant,
     pub(super) attempt: Option<u32>,
     pub(super) heard: bool,
@@ -73,6 +75,8 @@ pub(super) struct Log {
     known: HashMap<u64, ChangeId>,
     /// Requests so far.
     pub(super) clock: u64,
+    /// The one that what goes along belongs to.
+    request: u64,
     pub(super) largest_body: usize,
     pub(super) misbehaved: u64,
     /// What is wrong with a request by itself, or with its repetition.
@@ -87,6 +91,7 @@ impl Log {
             told: HashMap::new(),
             known: HashMap::new(),
             clock: 0,
+            request: 0,
             largest_body: 0,
             misbehaved: 0,
             wrong: Vec::new(),
@@ -107,6 +112,9 @@ impl Log {
     pub(super) fn record(&mut self, request: Request<'_>) {
         let Request { endpoint, id, goes_along, attempt, body, hash, signed, accepted, heard } = request;
         self.clock += 1;
+        if !goes_along {
+            self.request = self.clock;
+        }
         self.largest_body = self.largest_body.max(body.len());
         if let Err(error) = signed {
             self.wrong.push(format!("{id} to endpoint {endpoint} does not verify: {error}"));
@@ -129,7 +137,7 @@ impl Log {
         seen.last_at = at;
         if accepted {
             self.accepted[endpoint] += usize::from(seen.accepted.is_empty());
-            seen.accepted.push(Acceptance { number, at, attempt, heard });
+            seen.accepted.push(Acceptance { number, request: self.request, at, attempt, heard });
         }
         if seen.hash != hash || seen.change != change {
             let before = seen.change;

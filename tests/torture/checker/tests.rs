@@ -173,6 +173,19 @@ fn what_comes_again_although_its_answer_was_heard_is_repeated_unless_a_daemon_di
 }
 
 #[test]
+fn what_went_along_in_a_request_that_failed_for_the_daemon_may_come_again() {
+    let mut run = Run::committed();
+    run.sends(1, 1, true);
+    run.sends_along(2, 1, true);
+    run.sends(2, 1, true);
+    run.is_found("repeated");
+    run.sends(1, 2, true);
+    run.is_well();
+    run.sends(2, 1, true);
+    run.is_found("repeated");
+}
+
+#[test]
 fn what_comes_after_its_subscription_was_deleted_is_wrong_unless_a_daemon_was_dying() {
     let mut run = Run::delivered();
     let done = Instant::now().checked_sub(LATER).expect("later than the start of the machine's clock");
