@@ -262,14 +262,29 @@ async fn killed_inside_a_transaction_of_a_million_rows_it_goes_on_inside() {
         )
     };
     site.database.execute(&format!("BEGIN; {}; {}; COMMIT", half(1), half(MANY / 2 + 1))).await;
+    let end = site.database.current_lsn().await;
     let subscribed = usize::try_from(SUBSCRIBED).expect("a count");
+    // It is inside the second half when it is killed, and all of the first half is on record.
+    let gate = Gate::closed();
+    let held_back = gate.then(Reply::OK);
+    receiver.respond(move |request| if request.number < subscribed + 500 { Reply::OK } else { held_back.clone() });
     let daemon = site.serve().await;
     receiver.wait_within(long, "a part of the second half", |requests| requests.len() >= subscribed + 500).await;
+    let on_record = format!(
+        "SELECT (next_index >= {half} OR commit_lsn >= '{end}') AND NOT EXISTS (SELECT FROM notifications.outbox
+             WHERE state = 'owed' AND index < {half}) FROM notifications.sources",
+        half = MANY / 2
+    );
+    site.database.wait_until("the first half is on record", &on_record).await;
     daemon.kill9().await;
+    let before = receiver.count();
+    gate.open();
     let daemon = site.serve().await;
     let requests = receiver.wait_within(long, "the rest", |requests| distinct(requests) >= subscribed * 2).await;
     assert_repeats_are_the_same(&requests);
-    // Of the first half no more than what was not on record as accepted: from the beginning, all of it would come again.
+    let in_first_half = |request: &&Arc<Received>| request.position().1 < u64::try_from(MANY / 2).expect("an index");
+    assert_eq!(requests[before..].iter().filter(in_first_half).count(), 0, "the first half came again");
+    assert_eq!(requests.iter().filter(in_first_half).count(), subscribed, "all of the first half came once");
     let repeated = requests.len() - distinct(&requests);
     assert!(repeated < subscribed / 2, "{repeated} were repeated");
     drop(daemon);
