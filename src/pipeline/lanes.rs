@@ -28,7 +28,7 @@ use crate::outbox::{OutboxReader, OutboxWriter, Resumed};
 /// Notifications between the intake and a lane: enough to keep both busy, little beside a lane's share of memory.
 const INBOX: usize = 64;
 
-/// Entries of a lane's window; a stub takes some 300 bytes.
+/// Entries of a lane's window; a stub takes some 650 bytes.
 const WINDOW: usize = 10_000;
 
 /// Of those, the ones that wait for a retry. More are told from others by their keys alone, some 30 bytes each.
