@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
@@ -30,7 +31,7 @@ impl fmt::Debug for Pool {
 }
 
 struct Kept {
-    hosts: HashMap<Arc<str>, Host>,
+    hosts: HashMap<Arc<str>, Host, RandomState>,
     /// Of HTTP/1, of all hosts.
     idle: usize,
     idle_max: usize,
@@ -54,7 +55,7 @@ pub(super) struct Answered {
 impl Pool {
     /// For so many requests in flight, of which half may leave a connection behind.
     pub(super) fn new(connector: Connector, max_in_flight: usize) -> Self {
-        let kept = Kept { hosts: HashMap::new(), idle: 0, idle_max: max_in_flight.div_ceil(2), is_swept: false };
+        let kept = Kept { hosts: HashMap::default(), idle: 0, idle_max: max_in_flight.div_ceil(2), is_swept: false };
         Self { connector, kept: Arc::new(Mutex::new(kept)) }
     }
 

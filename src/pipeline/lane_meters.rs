@@ -13,7 +13,7 @@ use crate::model::Subscription;
 
 pub(super) struct LaneMeters {
     delivered: Counter,
-    pub(super) failed: Counter,
+    failed: Counter,
     ok: Counter,
     /// Of all lanes of the subscription, which each add their own.
     pending: Gauge,
@@ -53,6 +53,11 @@ impl LaneMeters {
     pub(super) fn delivered(&self, committed_at: SystemTime) {
         self.delivered.increment(1);
         self.commit_to_delivery.record(committed_at.elapsed().unwrap_or_default());
+    }
+
+    /// So many are given up.
+    pub(super) fn failed(&self, count: usize) {
+        self.failed.increment(count as u64);
     }
 
     /// So many will never be sent: the subscription is deleted.

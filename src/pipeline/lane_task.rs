@@ -1,5 +1,7 @@
 //! Drives one lane: attempts, writes to the outbox, pages of it.
 
+mod desk;
+mod notices;
 mod request;
 mod writing;
 
@@ -12,8 +14,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use self::desk::Desk;
+use self::notices::{Alarm, Notice, notices};
 pub(super) use self::request::Sent;
-use self::request::{Landed, attempt, setback};
+use self::request::{Landed, make_requests, setback};
 use self::writing::Written;
 use super::deactivation::deactivate;
 use super::endpoint::Endpoint;
@@ -23,7 +27,6 @@ use super::lane_meters::LaneMeters;
 use super::lanes::LaneContext;
 use super::outbox_limit::OutboxLimit;
 use super::read_back::{Page, Paging, Task, read_body, read_page};
-use super::tuning::TuningNow;
 use crate::checkpoint::Ticket;
 use crate::deliver::{Answer, Arrival, EntryId, Failure, Finished, Lane};
 use crate::model::{Body, Subscription};
@@ -60,9 +63,9 @@ struct Change {
 pub(super) struct LaneTask {
     context: Arc<LaneContext>,
     endpoint: Arc<Endpoint>,
-    lane: Lane<Ticket>,
-    /// Each a task of its own: an endpoint's answers are taken in on all cores.
-    attempts: JoinSet<Landed>,
+    desk: Arc<Desk>,
+    /// Each a task of its own, of one request after the other: an endpoint's answers are taken in on all cores.
+    attempts: JoinSet<Option<Landed>>,
     /// The right to send that is waited for, one at a time: what cannot be sent yet stays in the lane, where it is small.
     asking: Option<Task<Option<Permit>>>,
     permit: Option<Permit>,
@@ -77,13 +80,8 @@ pub(super) struct LaneTask {
     /// It is gone for good, as it seems: everything waits in the outbox.
     away: bool,
     share: Share,
-    /// Whether the endpoint's last answer was an acceptance.
-    trusted: bool,
     limit: OutboxLimit,
     log: LaneLog,
-    pressure: watch::Receiver<u64>,
-    tuning: TuningNow,
-    meters: LaneMeters,
 }
 
 impl LaneTask {
@@ -96,13 +94,10 @@ impl LaneTask {
         limit.begin(&lane);
         let share = context.in_flight.share(subscription.id);
         Self {
-            pressure: context.pressure.clone(),
-            tuning: context.tuning.clone(),
-            meters: LaneMeters::new(&subscription),
+            desk: Arc::new(Desk::new(lane, LaneMeters::new(&subscription))),
             limit,
             log: LaneLog::new(context.clone(), subscription.opaque_id),
             endpoint: Arc::new(Endpoint::of(subscription)),
-            lane,
             attempts: JoinSet::new(),
             asking: None,
             permit: None,
@@ -115,7 +110,6 @@ impl LaneTask {
             connection: context.fence.connection(),
             away: false,
             share,
-            trusted: false,
             context,
         }
     }
@@ -126,99 +120,135 @@ impl LaneTask {
         mut inbox: mpsc::Receiver<Arrival<Ticket>>,
         mut commands: mpsc::Receiver<Command>,
     ) {
-        let mut batch = Vec::new();
-        let mut pulse = self.context.heart.pulse(format!("lane {}", self.endpoint.subscription.opaque_id));
+        let (mut batch, mut alarm) = (Vec::new(), Alarm::default());
+        let name = format!("lane {}", self.endpoint.subscription.opaque_id);
+        let mut notices = notices(&self.context, &self.desk, self.context.heart.pulse(name.clone()));
         loop {
             self.advance();
-            let wake = self.lane.next_wake(Instant::now());
-            let leave_by = self.leave_by();
-            let untold = self.log.due();
-            let change_by = self.change.as_ref().map(|change| change.deadline);
-            let state = self.endpoint.subscription.state;
-            let accepts = self.lane.accepts() && !self.limit.stops_reading(&self.lane, state);
+            let (deadline, accepts) = self.outlook();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Become { subscription, done }) => self.begin_change(subscription, done),
-                    command => return pulse.through(self.end(command, inbox)).await,
+                    command => {
+                        drop(notices);
+                        let heart = self.context.heart.clone();
+                        return heart.watch(name, self.end(command, inbox)).await;
+                    }
                 },
-                never = pulse.beat() => match never {},
-                Some(landed) = self.attempts.join_next() => self.land_all(landed),
+                Some(notice) = notices.next() => self.hear(notice),
+                Some(ended) = self.attempts.join_next() => self.land_all(ended),
                 permit = finished(&mut self.asking) => self.permit = permit,
                 written = finished(&mut self.writing) => if !self.written(written) { return },
-                page = finished(&mut self.paging) => self.lane.paged(page.rows, page.complete, Instant::now()),
-                Some((id, body)) = self.bodies.next() => self.lane.loaded(id, body, Instant::now()),
+                page = finished(&mut self.paging) => self.desk.open().lane.paged(page.rows, page.complete, Instant::now()),
+                Some((id, body)) = self.bodies.next() => self.desk.open().lane.loaded(id, body, Instant::now()),
                 () = finished(&mut self.deactivating) => {}
-                Ok(()) = self.connection.changed() => self.come_back(),
-                () = sleep_until(leave_by), if leave_by.is_some() => self.leave(),
+                () = alarm.rings(deadline) => self.keep_deadlines().await,
                 1.. = inbox.recv_many(&mut batch, ARRIVALS), if accepts => self.arrive(&mut batch),
-                Ok(()) = self.tuning.changed() => self.retune(),
-                Ok(()) = self.pressure.changed() => self.lane.spill_if_pressed(Instant::now()),
-                () = sleep_until(change_by), if change_by.is_some() => self.call_all_off().await,
-                () = sleep_until(wake), if wake.is_some() => self.lane.wake(Instant::now()),
-                () = sleep_until(untold), if untold.is_some() => self.log.tell_kept_back(),
             }
         }
+    }
+
+    fn hear(&mut self, notice: Notice) {
+        match notice {
+            // Whatever it is, it is looked for at each turn.
+            Notice::Called => {}
+            Notice::Connection => self.come_back(),
+            Notice::Tuning => self.retune(),
+            Notice::Pressure => self.desk.open().lane.spill_if_pressed(Instant::now()),
+        }
+    }
+
+    /// Does what has come due. It may be nothing yet.
+    async fn keep_deadlines(&mut self) {
+        let now = Instant::now();
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if is_due(self.leave_by()) {
+            self.leave();
+        }
+        if is_due(self.change_by()) {
+            self.call_all_off().await;
+        }
+        if is_due(self.log.due()) {
+            self.log.tell_kept_back();
+        }
+        self.desk.open().lane.wake(now);
+    }
+
+    /// When something is due though nothing happens, and whether something may arrive.
+    fn outlook(&mut self) -> (Option<Instant>, bool) {
+        let others = [self.leave_by(), self.change_by(), self.log.due()];
+        let state = self.endpoint.subscription.state;
+        let desk = self.desk.open();
+        let accepts = desk.lane.accepts() && !self.limit.stops_reading(&desk.lane, state);
+        (others.into_iter().flatten().chain(desk.lane.next_wake(Instant::now())).min(), accepts)
     }
 
     /// Starts whatever can be started.
     fn advance(&mut self) {
         let now = Instant::now();
         self.note_paging();
-        if self.lane.in_flight() == 0 {
+        if self.in_flight() == 0 {
             self.finish_change();
         }
         self.launch(now);
         let at_hand = self.context.read_back.rows_at_hand();
-        for body in self.lane.bodies_wanted(at_hand) {
+        for body in self.desk.open().lane.bodies_wanted(at_hand) {
             self.bodies.push(read_body(self.context.clone(), body));
         }
         if self.writing.is_none() {
             self.write();
         }
+        let mut desk = self.desk.open();
         if self.paging.is_none()
-            && let Some(page) = self.lane.page_wanted(at_hand, now)
+            && let Some(page) = desk.lane.page_wanted(at_hand, now)
         {
             self.paging = Some(read_page(self.context.clone(), self.endpoint.subscription.id, page));
         }
-        self.meters.pending(self.lane.pending());
+        desk.count_pending();
     }
 
-    /// Starts attempts, as many as there is the right to send, under a fence that is open.
+    fn in_flight(&self) -> usize {
+        self.desk.open().lane.in_flight()
+    }
+
+    /// Starts requests, as many as there is the right to send, under a fence that is open.
     fn launch(&mut self, now: Instant) {
-        while self.change.is_none() && !self.context.stopping.is_cancelled() && self.lane.may_start(now) {
-            let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(&self.share, self.trusted));
-            let Some(permit) = permit.filter(|_| self.context.fence.is_open()) else { return self.ask() };
-            let request = self.lane.start(now);
+        let mut desk = self.desk.open();
+        while !desk.is_changing && !self.context.stopping.is_cancelled() && desk.lane.may_start(now) {
+            let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(&self.share, desk.trusted));
+            let Some(permit) = permit.filter(|_| self.context.fence.is_open()) else {
+                desk.asks = true;
+                if self.asking.is_none() {
+                    self.asking = Some(ask(self.context.clone(), self.share.clone(), desk.trusted));
+                }
+                return;
+            };
+            let request = desk.lane.start(now);
             if request.is_empty() {
                 break;
             }
-            self.attempts.spawn(attempt(self.context.clone(), self.endpoint.clone(), permit, request));
+            let (context, desk, endpoint) = (self.context.clone(), self.desk.clone(), self.endpoint.clone());
+            self.attempts.spawn(make_requests(context, desk, endpoint, permit, request));
         }
         // Nothing to send: others may.
+        desk.asks = false;
         (self.asking, self.permit) = (None, None);
     }
 
-    fn ask(&mut self) {
-        if self.asking.is_none() {
-            let (context, share, trusted) = (self.context.clone(), self.share.clone(), self.trusted);
-            self.asking = Some(Box::pin(async move {
-                context.fence.opened().await;
-                context.in_flight.permit(&share, trusted).await
-            }));
-        }
-    }
-
     fn note_paging(&mut self) {
-        if self.lane.has_tail() != self.is_paging.is_some() {
-            self.is_paging = self.lane.has_tail().then(|| Paging::new(self.context.clone()));
+        let has_tail = self.desk.open().lane.has_tail();
+        if has_tail != self.is_paging.is_some() {
+            self.is_paging = has_tail.then(|| Paging::new(self.context.clone()));
         }
     }
 
     /// Nothing is started by what the subscription was.
     fn begin_change(&mut self, subscription: Arc<Subscription>, done: oneshot::Sender<()>) {
+        let mut desk = self.desk.open();
+        desk.is_changing = true;
         if subscription.is_halted() {
-            self.lane.hold();
+            desk.lane.hold();
         }
         self.change = Some(Change { subscription, done, deadline: Instant::now() + CHANGES_WITHIN });
     }
@@ -226,12 +256,16 @@ impl LaneTask {
     fn finish_change(&mut self) {
         let Some(Change { subscription, done, .. }) = self.change.take() else { return };
         let halted = subscription.is_halted();
-        self.lane.batch_by(subscription.batching);
+        {
+            let mut desk = self.desk.open();
+            desk.is_changing = false;
+            desk.lane.batch_by(subscription.batching);
+        }
         self.endpoint = Arc::new(Endpoint::of(subscription));
         self.trust(false);
         if !halted {
             self.release();
-            self.limit.begin(&self.lane);
+            self.limit.begin(&self.desk.open().lane);
         }
         // Whoever asked may have gone.
         let _ = done.send(());
@@ -243,10 +277,15 @@ impl LaneTask {
         lost_at.filter(|_| !self.away).map(|lost_at| lost_at + SOURCE_GONE_AFTER)
     }
 
+    /// When a change waits no longer for what is in flight.
+    fn change_by(&self) -> Option<Instant> {
+        self.change.as_ref().map(|change| change.deadline)
+    }
+
     /// What is in memory goes to the outbox.
     fn leave(&mut self) {
         self.away = true;
-        self.lane.hold();
+        self.desk.open().lane.hold();
     }
 
     fn come_back(&mut self) {
@@ -259,51 +298,55 @@ impl LaneTask {
     fn release(&mut self) {
         let halted = self.endpoint.subscription.is_halted();
         if !(self.away || halted || self.change.is_some() || self.deactivating.is_some()) {
-            self.lane.release();
+            self.desk.open().lane.release();
         }
     }
 
     /// Failures to come are tried again as the config says now.
     fn retune(&mut self) {
-        let tuning = self.tuning.borrow_and_update().clone();
-        self.lane.retry_by(tuning.retry, tuning.breaker);
+        let tuning = self.context.tuning.borrow().clone();
+        self.desk.open().lane.retry_by(tuning.retry, tuning.breaker);
     }
 
     async fn call_all_off(&mut self) {
         self.end_attempts().await;
-        self.lane.all_called_off(Instant::now());
+        self.desk.open().lane.all_called_off(Instant::now());
     }
 
     /// No attempt is under way afterwards. An answer that has come by then is heard: its notification would be sent again.
     async fn end_attempts(&mut self) {
         self.attempts.abort_all();
-        while let Some(landed) = self.attempts.join_next().await {
-            if !landed.as_ref().is_err_and(JoinError::is_cancelled) {
-                self.land(landed);
+        while let Some(ended) = self.attempts.join_next().await {
+            if !ended.as_ref().is_err_and(JoinError::is_cancelled) {
+                self.land(ended);
             }
         }
     }
 
     fn arrive(&mut self, batch: &mut Vec<Arrival<Ticket>>) {
         let now = Instant::now();
-        let settled: Vec<Ticket> = batch.drain(..).filter_map(|arrival| self.lane.arrive(arrival, now)).collect();
+        let settled: Vec<Ticket> = {
+            let mut desk = self.desk.open();
+            batch.drain(..).filter_map(|arrival| desk.lane.arrive(arrival, now)).collect()
+        };
         if !settled.is_empty() {
             self.context.progress.settle(settled);
         }
     }
 
-    /// And what else has landed meanwhile: to look around once for each would cost more than they do.
-    fn land_all(&mut self, landed: Result<Landed, JoinError>) {
-        self.land(landed);
-        while let Some(landed) = self.attempts.try_join_next() {
-            self.land(landed);
+    /// And what else has ended meanwhile: to look around once for each would cost more than they do.
+    fn land_all(&mut self, ended: Result<Option<Landed>, JoinError>) {
+        self.land(ended);
+        while let Some(ended) = self.attempts.try_join_next() {
+            self.land(ended);
         }
     }
 
-    fn land(&mut self, landed: Result<Landed, JoinError>) {
+    /// None where it has landed already.
+    fn land(&mut self, ended: Result<Option<Landed>, JoinError>) {
         // None is aborted but by those who do not land it.
-        let landed = landed.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-        self.meters.attempt(&landed.outcome, landed.took);
+        let landed = ended.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+        let Some(landed) = landed else { return };
         self.trust(landed.outcome.is_ok());
         match &landed.outcome {
             Ok(()) => self.succeeded(&landed),
@@ -313,36 +356,37 @@ impl LaneTask {
 
     /// The right that is waited for is that of an endpoint of the other kind, where this changes.
     fn trust(&mut self, trusted: bool) {
-        if self.trusted != trusted {
-            (self.trusted, self.asking, self.permit) = (trusted, None, None);
+        let mut desk = self.desk.open();
+        if desk.trusted != trusted {
+            (desk.trusted, self.asking, self.permit) = (trusted, None, None);
         }
     }
 
     fn succeeded(&mut self, landed: &Landed) {
-        let was_flowing = self.lane.is_flowing();
-        self.context.stats.succeeded(self.endpoint.subscription.id);
-        for sent in &landed.notifications {
-            self.meters.delivered(sent.event.committed_at);
-        }
-        self.context.progress.settle(self.lane.succeeded(&landed.ids(), Instant::now()));
+        let (was_flowing, tickets, pending) = {
+            let mut desk = self.desk.open();
+            (desk.lane.is_flowing(), desk.accepted(landed, Instant::now()), desk.lane.pending())
+        };
+        self.context.accepted(self.endpoint.subscription.id, tickets);
         if !was_flowing {
-            self.log.accepts_again(self.lane.pending());
+            self.log.accepts_again(pending);
         }
     }
 
     fn failed(&mut self, landed: &Landed, failure: &Failure) {
-        let was_flowing = self.lane.is_flowing();
-        let finished = self.lane.failed(&landed.ids(), &setback(landed, failure), Instant::now());
+        let (was_flowing, finished, is_flowing) = {
+            let mut desk = self.desk.open();
+            let was_flowing = desk.lane.is_flowing();
+            let finished = desk.failed(landed, &setback(landed, failure), Instant::now());
+            (was_flowing, finished, desk.lane.is_flowing())
+        };
         if !finished.contains(&Finished::Split) {
             self.context.stats.failed(self.endpoint.subscription.id);
         }
         for (sent, finished) in landed.notifications.iter().zip(finished) {
             self.log.failed(sent, failure, &finished);
-            if finished == Finished::GivenUp {
-                self.meters.failed.increment(1);
-            }
         }
-        if was_flowing && !self.lane.is_flowing() {
+        if was_flowing && !is_flowing {
             self.log.fails(failure);
         }
         if failure.answer.as_ref().is_some_and(Answer::is_gone) {
@@ -352,7 +396,7 @@ impl LaneTask {
 
     /// Nothing more is sent, and the catalog is told so until it has heard.
     fn deactivate(&mut self, reason: String) {
-        self.lane.hold();
+        self.desk.open().lane.hold();
         if self.deactivating.is_none() {
             let (catalog, subscription) = (self.context.catalog.clone(), self.endpoint.subscription.clone());
             self.deactivating = Some(Box::pin(deactivate(catalog, subscription, reason)));
@@ -371,26 +415,27 @@ impl LaneTask {
     async fn abandon(mut self: Box<Self>, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
         self.attempts.shutdown().await;
         inbox.close();
-        let mut discarded = self.lane.pending();
+        let mut discarded = self.desk.open().lane.pending();
         while let Some(arrival) = inbox.recv().await {
             self.context.progress.settle([arrival.ticket]);
             discarded += 1;
         }
-        self.meters.discarded(discarded);
+        self.desk.open().meters.discarded(discarded);
         if self.writing.is_some()
             && let Ok(written) = finished(&mut self.writing).await
         {
             self.context.progress.settle(written.stores.into_iter().filter_map(|(_, ticket, _)| ticket));
         }
-        self.context.progress.settle(self.lane.abandon());
+        let owed = self.desk.open().lane.abandon();
+        self.context.progress.settle(owed);
     }
 
     async fn drain(&mut self, deadline: tokio::time::Instant, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
-        self.lane.drain();
-        while self.lane.in_flight() > 0 {
+        self.desk.open().lane.drain();
+        while self.in_flight() > 0 {
             tokio::select! {
                 biased;
-                Some(landed) = self.attempts.join_next() => self.land(landed),
+                Some(ended) = self.attempts.join_next() => self.land(ended),
                 written = finished(&mut self.writing) => if !self.written(written) { return },
                 () = tokio::time::sleep_until(deadline) => break,
             }
@@ -401,7 +446,7 @@ impl LaneTask {
         while inbox.recv_many(&mut rest, usize::MAX).await > 0 {
             self.arrive(&mut rest);
         }
-        self.lane.spill();
+        self.desk.open().lane.spill();
         loop {
             if self.writing.is_none() {
                 self.write();
@@ -417,16 +462,18 @@ impl LaneTask {
     }
 }
 
+/// Waits for the right to send.
+fn ask(context: Arc<LaneContext>, share: Share, trusted: bool) -> Task<Option<Permit>> {
+    Box::pin(async move {
+        context.fence.opened().await;
+        context.in_flight.permit(&share, trusted).await
+    })
+}
+
 /// Waits for a task that may not be there, and removes it once it is done; cancel-safe.
 async fn finished<T>(task: &mut Option<Task<T>>) -> T {
     let Some(running) = task else { return std::future::pending().await };
     let result = running.await;
     *task = None;
     result
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    if let Some(wake) = wake {
-        tokio::time::sleep_until(wake.into()).await;
-    }
 }

@@ -85,6 +85,12 @@ pub(super) struct LaneContext {
 }
 
 impl LaneContext {
+    /// A request of this subscription was accepted, which settles these.
+    pub(super) fn accepted(&self, subscription: i64, tickets: impl IntoIterator<Item = Ticket>) {
+        self.stats.succeeded(subscription);
+        self.progress.settle(tickets);
+    }
+
     /// What a lane that is made now goes by.
     fn limits(&self) -> Limits {
         let tuning = self.tuning.borrow();

@@ -223,12 +223,12 @@ impl<T> Lane<T> {
     }
 
     /// Everything that the log still waits for: the subscription is gone.
-    pub fn abandon(self) -> Vec<T> {
-        let written = self.writes.into_iter().filter_map(|write| match write {
+    pub fn abandon(&mut self) -> Vec<T> {
+        let written = self.take_writes().into_iter().filter_map(|write| match write {
             Write::Store { ticket, .. } => ticket,
             _ => None,
         });
-        written.chain(self.entries.into_values().filter_map(|entry| entry.ticket)).collect()
+        written.chain(std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.ticket)).collect()
     }
 
     /// When something will be due although nothing happens.
@@ -263,6 +263,12 @@ impl<T> Lane<T> {
     #[must_use]
     pub fn has_tail(&self) -> bool {
         self.tail.is_some()
+    }
+
+    /// Whether something is in the outbox, or on its way there.
+    #[must_use]
+    pub fn uses_outbox(&self) -> bool {
+        self.has_tail() || self.stored > 0 || !self.writes.is_empty()
     }
 
     /// Whether the endpoint is taken to be well.

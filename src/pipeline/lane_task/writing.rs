@@ -20,7 +20,7 @@ pub(super) struct Written {
 impl LaneTask {
     /// Submits what the lane wants written.
     pub(super) fn write(&mut self) {
-        let writes = self.lane.take_writes();
+        let writes = self.desk.open().lane.take_writes();
         if writes.is_empty() {
             return;
         }
@@ -46,9 +46,13 @@ impl LaneTask {
             in_window: *in_window,
         };
         let acks: Vec<Ack> = stores.iter().map(ack).collect();
-        self.lane.confirm(&acks, outcomes);
+        let too_much = {
+            let mut desk = self.desk.open();
+            desk.lane.confirm(&acks, outcomes);
+            self.limit.deactivates(&desk.lane)
+        };
         self.context.progress.settle(stores.into_iter().filter_map(|(_, ticket, _)| ticket));
-        if let Some(reason) = self.limit.deactivates(&self.lane) {
+        if let Some(reason) = too_much {
             self.deactivate(reason);
         }
         true

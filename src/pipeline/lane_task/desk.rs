@@ -1,0 +1,112 @@
+//! A lane as its task and the requests under way share it: one that was accepted takes the next along by itself, so that nobody
+//! has to be woken for it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::request::Landed;
+use crate::checkpoint::Ticket;
+use crate::deliver::{Finished, Lane, Request, Setback};
+use crate::pipeline::lane_meters::LaneMeters;
+
+pub(super) struct Desk {
+    state: Mutex<DeskState>,
+    /// There is something to do for the lane's task.
+    called: Notify,
+}
+
+pub(super) struct DeskState {
+    pub(super) lane: Lane<Ticket>,
+    pub(super) meters: LaneMeters,
+    /// Whether the endpoint's last answer was an acceptance.
+    pub(super) trusted: bool,
+    /// The task waits for the right to send more at once.
+    pub(super) asks: bool,
+    /// The subscription is to become another: nothing is started by what it was.
+    pub(super) is_changing: bool,
+}
+
+/// What became of a request.
+pub(super) enum Next {
+    /// It was accepted, and settles these. The next one goes the same way.
+    Goes(SmallVec<[Ticket; 1]>, Request),
+    /// It was accepted, and settles these. There is nothing more to do.
+    Done(SmallVec<[Ticket; 1]>),
+    /// The lane's task sees to it.
+    Ended(Landed),
+}
+
+impl Desk {
+    pub(super) fn new(lane: Lane<Ticket>, meters: LaneMeters) -> Self {
+        let state = DeskState { lane, meters, trusted: false, asks: false, is_changing: false };
+        Self { state: Mutex::new(state), called: Notify::new() }
+    }
+
+    /// Not to be held across a wait.
+    pub(super) fn open(&self) -> MutexGuard<'_, DeskState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to do for the lane's task since the last wait.
+    pub(super) async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// Lands a request of an endpoint that is well, and takes the next one, where `may_go_on`; all else is for the lane's task.
+    pub(super) fn next(&self, landed: Landed, may_go_on: bool) -> Next {
+        let (next, calls) = self.open().next(landed, may_go_on);
+        if calls {
+            self.called.notify_one();
+        }
+        next
+    }
+}
+
+impl DeskState {
+    fn next(&mut self, landed: Landed, may_go_on: bool) -> (Next, bool) {
+        if landed.outcome.is_err() || !self.trusted || !self.lane.is_flowing() {
+            return (Next::Ended(landed), false);
+        }
+        let accepted = self.lane.accepts();
+        let now = Instant::now();
+        let tickets = self.accepted(&landed, now);
+        let request = if may_go_on && !self.is_changing { self.lane.start(now) } else { Request::new() };
+        if request.is_empty() {
+            // Its end is news for the task.
+            return (Next::Done(tickets), false);
+        }
+        let has_room = !accepted && self.lane.accepts();
+        let calls = has_room || self.lane.uses_outbox() || (!self.asks && self.lane.may_start(now));
+        (Next::Goes(tickets, request), calls)
+    }
+
+    /// Counts what the lane owes.
+    pub(super) fn count_pending(&mut self) {
+        self.meters.pending(self.lane.pending());
+    }
+
+    /// Counts a request that failed, and what comes of it.
+    pub(super) fn failed(&mut self, landed: &Landed, setback: &Setback, now: Instant) -> SmallVec<[Finished; 1]> {
+        self.meters.attempt(&landed.outcome, landed.took);
+        let finished = self.lane.failed(&landed.ids(), setback, now);
+        let given_up = finished.iter().filter(|finished| **finished == Finished::GivenUp).count();
+        self.meters.failed(given_up);
+        finished
+    }
+
+    /// Counts one that was accepted. Returns the tickets that the log still waits for.
+    #[must_use]
+    pub(super) fn accepted(&mut self, landed: &Landed, now: Instant) -> SmallVec<[Ticket; 1]> {
+        self.meters.attempt(&landed.outcome, landed.took);
+        for sent in &landed.notifications {
+            self.meters.delivered(sent.event.committed_at);
+        }
+        self.lane.succeeded(&landed.ids(), now)
+    }
+}
+
+#[cfg(test)]
+mod tests;
