@@ -107,9 +107,9 @@ fn index() -> CatalogIndex {
         url: "https://example.com/".into(),
         batching: None,
         secret: Some(Secret::new("webhook_secret123".into())),
-        previous_secrets: Vec::new(),
+        previous_secrets: Box::default(),
         state: SubscriptionState::Active,
-        nonce: String::new(),
+        nonce: Box::default(),
         created_at: SystemTime::now(),
         starts: Box::new([("main".into(), Some(Lsn::new(1)))]),
     };

@@ -87,18 +87,18 @@ pub struct Subscription {
     /// What it covers.
     pub scope: Scope,
     /// The endpoint, as typed.
-    pub url: String,
+    pub url: Box<str>,
     /// How its notifications are put together; none where each is a request of its own.
     pub batching: Option<Batching>,
     /// What its notifications are signed with, as typed or generated; none where the config has not the key to read it, or one
     /// of the previous ones, with. Nothing is sent then.
     pub secret: Option<Secret>,
     /// What they are signed with too, for a while after each rotation; the newest first.
-    pub previous_secrets: Vec<PreviousSecret>,
+    pub previous_secrets: Box<[PreviousSecret]>,
     /// Where it is in its life.
     pub state: SubscriptionState,
     /// Agrees with the log message that marks its start.
-    pub nonce: String,
+    pub nonce: Box<str>,
     /// When it was created.
     pub created_at: SystemTime,
     /// For each source that it covers, the LSN from which on commits are due; none where the start was not met yet.

@@ -11,6 +11,9 @@ use crate::support::{Daemon, Site, psql};
 /// Nothing that is measured takes longer.
 const LIMIT: Duration = Duration::from_secs(900);
 
+/// Memory that stays the same for so long is at rest.
+const RESTS_FOR: Duration = Duration::from_secs(3);
+
 /// How a backlog is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -145,6 +148,21 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.begun.elapsed().unwrap_or_default().as_secs_f64()
+    }
+
+    /// Resident once it stays the same, to a hundredth, for some seconds: a catalog is read several times at a start.
+    pub(super) async fn resting_memory(&self) -> usize {
+        let (mut memory, mut since) = (self.daemon.resident_memory(), Instant::now());
+        let deadline = Instant::now() + LIMIT;
+        while since.elapsed() < RESTS_FOR {
+            assert!(Instant::now() < deadline, "its memory does not come to rest: {memory} bytes");
+            tokio::time::sleep(RESTS_FOR / 20).await;
+            let now = self.daemon.resident_memory();
+            if now.abs_diff(memory) > memory / 100 {
+                (memory, since) = (now, Instant::now());
+            }
+        }
+        memory
     }
 
     /// What it took so far, for so many notifications.

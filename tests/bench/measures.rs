@@ -51,7 +51,7 @@ impl Bench {
         let site = self.site("bench_deliver").await;
         site.subscribe(CHARGES.name, &nginx.url()).await;
         let idle = Run::start(&site).await;
-        let idle_memory = idle.daemon.resident_memory();
+        let idle_memory = idle.resting_memory().await;
         idle.daemon.terminate().await;
         let backlog = write_backlog(&site, rows, Shape::OneTransaction).await;
         let reference = wrk(&nginx, &body(), self.sizes.wrk_seconds).await;
@@ -69,7 +69,7 @@ impl Bench {
         subscribe_many(&site, self.sizes.many_subscriptions, CUSTOMERS.name, "http://127.0.0.1:9/").await;
         let idle = Run::start(&site).await;
         let each =
-            (idle.daemon.resident_memory().saturating_sub(idle_memory)) as f64 / self.sizes.many_subscriptions as f64;
+            (idle.resting_memory().await.saturating_sub(idle_memory)) as f64 / self.sizes.many_subscriptions as f64;
         idle.daemon.terminate().await;
         write_backlog(&site, rows, Shape::OneTransaction).await;
         let run = Run::start(&site).await;
@@ -165,7 +165,7 @@ impl Bench {
         site.subscribe(CHARGES.name, &nginx.url()).await;
         subscribe_many(&site, self.sizes.few_subscriptions - 1, CUSTOMERS.name, "http://127.0.0.1:9/").await;
         let run = Run::start(&site).await;
-        let idle = run.daemon.resident_memory() as f64 / MIB;
+        let idle = run.resting_memory().await as f64 / MIB;
         run.daemon.terminate().await;
         write_backlog(&site, rows, Shape::OneTransaction).await;
         let run = Run::start(&site).await;

@@ -50,7 +50,7 @@ fn item(subscription: &Subscription) -> Item {
     Item {
         cells: vec![
             id.clone(),
-            subscription.url.clone(),
+            subscription.url.to_string(),
             associated_type.to_owned(),
             associated_id.to_owned(),
             status.to_owned(),
