@@ -152,7 +152,10 @@ impl<'a> Subscription<'a> {
             let lsn = self.evidence.log.told.get(&earlier.id).map_or(u64::MAX, |told| told.lsn);
             let accepted = self.seen.get(&earlier.id).and_then(|(_, seen)| seen.accepted.first());
             let was_due = self.is_due(earlier.table, lsn);
-            if accepted.is_some_and(|accepted| accepted.number > seen.first_request) || (accepted.is_none() && was_due)
+            // It may have come along behind that one alone, in a request that was refused.
+            let came_by_itself = seen.first_request != u64::MAX;
+            if accepted.is_some_and(|accepted| accepted.number > seen.first_request)
+                || (accepted.is_none() && was_due && came_by_itself)
             {
                 let when = accepted.map(|accepted| accepted.number);
                 findings.out_of_order.push(format!(

@@ -186,6 +186,17 @@ fn what_went_along_in_a_request_that_failed_for_the_daemon_may_come_again() {
 }
 
 #[test]
+fn what_went_along_in_a_refused_request_alone_until_its_subscription_was_deleted_is_in_order() {
+    let mut run = Run::committed();
+    run.sends(1, 1, false);
+    run.sends_along(2, 1, false);
+    run.promise.deletion = Some((Instant::now(), Instant::now()));
+    run.is_well();
+    run.sends(2, 1, false);
+    run.is_found("out of order");
+}
+
+#[test]
 fn what_comes_after_its_subscription_was_deleted_is_wrong_unless_a_daemon_was_dying() {
     let mut run = Run::delivered();
     let done = Instant::now().checked_sub(LATER).expect("later than the start of the machine's clock");
