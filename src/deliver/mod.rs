@@ -15,6 +15,8 @@ mod tls;
 
 pub use attempt::{Answer, Attempt, AttemptKind, Failure, FailureKind, Poster, PosterError};
 pub use breaker::BreakerPolicy;
+#[cfg(test)]
+pub(crate) use lane::tests as lane_fixtures;
 pub use lane::{
     Ack, Arrival, BodyRequest, EntryId, Finished, Lane, Limits, PageRequest, Request, Setback, Start, StoredRow, Write,
 };

@@ -18,13 +18,20 @@ struct Node {
     held_back: Vec<EntryId>,
 }
 
+#[derive(Debug, Default)]
+struct Table {
+    /// The last entry that keeps its order with the whole table, while it is unresolved.
+    barrier: Option<EntryId>,
+    /// The unresolved entries since that one, and it.
+    open: BTreeSet<EntryId>,
+}
+
 /// The unresolved entries of a lane and what each waits for.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     nodes: HashMap<EntryId, Node, RandomState>,
     last_of_key: HashMap<(u32, RowKey), EntryId, RandomState>,
-    /// Of each table the last entry that keeps its order with all of it, while it is unresolved.
-    barriers: HashMap<u32, EntryId, RandomState>,
+    tables: HashMap<u32, Table, RandomState>,
 }
 
 impl Order {
@@ -105,29 +112,28 @@ impl Order {
     }
 
     fn predecessors(&self, table: u32, keys: &RowKeys) -> SmallVec<[EntryId; 2]> {
-        let barrier = self.barriers.get(&table).copied();
-        let mut found: SmallVec<[EntryId; 2]> = match keys {
-            // All of the table's; the barrier stands for what it waits for itself.
-            RowKeys::Table => {
-                let since = self.nodes.iter().filter(|(id, node)| node.table == table && Some(**id) >= barrier);
-                since.map(|(id, _)| *id).collect()
-            }
+        let state = self.tables.get(&table);
+        match keys {
+            RowKeys::Table => state.into_iter().flat_map(|table| table.open.iter().copied()).collect(),
             RowKeys::Rows(keys) => {
-                let last = keys.iter().filter_map(|key| self.last_of_key.get(&(table, *key)).copied());
-                last.chain(barrier).collect()
+                let mut found: SmallVec<[EntryId; 2]> =
+                    keys.iter().filter_map(|key| self.last_of_key.get(&(table, *key)).copied()).collect();
+                found.extend(state.and_then(|table| table.barrier));
+                found.sort_unstable();
+                found.dedup();
+                found
             }
-        };
-        found.sort_unstable();
-        found.dedup();
-        found
+        }
     }
 
     fn register(&mut self, id: EntryId, table: u32, keys: &RowKeys) {
+        let state = self.tables.entry(table).or_default();
         match keys {
-            RowKeys::Table => {
-                self.barriers.insert(table, id);
+            RowKeys::Table => *state = Table { barrier: Some(id), open: BTreeSet::from([id]) },
+            RowKeys::Rows(keys) => {
+                state.open.insert(id);
+                self.last_of_key.extend(keys.iter().map(|key| ((table, *key), id)));
             }
-            RowKeys::Rows(keys) => self.last_of_key.extend(keys.iter().map(|key| ((table, *key), id))),
         }
     }
 
@@ -139,8 +145,14 @@ impl Order {
                 }
             }
         }
-        if self.barriers.get(&node.table) == Some(&id) {
-            self.barriers.remove(&node.table);
+        if let Some(table) = self.tables.get_mut(&node.table) {
+            table.open.remove(&id);
+            if table.barrier == Some(id) {
+                table.barrier = None;
+            }
+            if table.open.is_empty() {
+                self.tables.remove(&node.table);
+            }
         }
     }
 }
@@ -203,7 +215,7 @@ mod tests {
         assert_eq!(order.followers_of(1), BTreeSet::from([1, 3, 4]));
         [1, 3, 4].into_iter().for_each(|id| order.forget(id));
         assert!(order.resolve(2).is_empty());
-        assert!(order.nodes.is_empty() && order.last_of_key.is_empty() && order.barriers.is_empty());
+        assert!(order.nodes.is_empty() && order.last_of_key.is_empty() && order.tables.is_empty());
     }
 
     #[test]
@@ -215,6 +227,6 @@ mod tests {
         for id in 1..=3 {
             order.resolve(id);
         }
-        assert!(order.nodes.is_empty() && order.last_of_key.is_empty() && order.barriers.is_empty());
+        assert!(order.nodes.is_empty() && order.last_of_key.is_empty() && order.tables.is_empty());
     }
 }

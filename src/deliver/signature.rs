@@ -45,7 +45,7 @@ impl Signer {
     }
 }
 
-/// Of one key, in bytes.
+/// Of one key, in bytes: 32 in base64.
 const TOKEN: usize = "v1,".len() + 44;
 
 fn schedule(key: &[u8]) -> Hmac<Sha256> {

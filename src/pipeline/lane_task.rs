@@ -1,6 +1,7 @@
 //! Drives one lane: attempts, writes to the outbox, pages of it.
 
 mod desk;
+mod ending;
 mod notices;
 mod request;
 mod writing;
@@ -215,7 +216,7 @@ impl LaneTask {
     /// Starts requests, as many as there is the right to send, under a fence that is open.
     fn launch(&mut self, now: Instant) {
         let mut desk = self.desk.open();
-        while !desk.is_changing && !self.context.stopping.is_cancelled() && desk.lane.may_start(now) {
+        while !desk.is_closed && !self.context.stopping.is_cancelled() && desk.lane.may_start(now) {
             let permit = self.permit.take().or_else(|| self.context.in_flight.try_permit(&self.share, desk.trusted));
             let Some(permit) = permit.filter(|_| self.context.fence.is_open()) else {
                 desk.asks = true;
@@ -246,7 +247,7 @@ impl LaneTask {
     /// Nothing is started by what the subscription was.
     fn begin_change(&mut self, subscription: Arc<Subscription>, done: oneshot::Sender<()>) {
         let mut desk = self.desk.open();
-        desk.is_changing = true;
+        desk.is_closed = true;
         if subscription.is_halted() {
             desk.lane.hold();
         }
@@ -258,7 +259,7 @@ impl LaneTask {
         let halted = subscription.is_halted();
         {
             let mut desk = self.desk.open();
-            desk.is_changing = false;
+            desk.is_closed = false;
             desk.lane.batch_by(subscription.batching);
         }
         self.endpoint = Arc::new(Endpoint::of(subscription));
@@ -306,21 +307,6 @@ impl LaneTask {
     fn retune(&mut self) {
         let tuning = self.context.tuning.borrow().clone();
         self.desk.open().lane.retry_by(tuning.retry, tuning.breaker);
-    }
-
-    async fn call_all_off(&mut self) {
-        self.end_attempts().await;
-        self.desk.open().lane.all_called_off(Instant::now());
-    }
-
-    /// No attempt is under way afterwards. An answer that has come by then is heard: its notification would be sent again.
-    async fn end_attempts(&mut self) {
-        self.attempts.abort_all();
-        while let Some(ended) = self.attempts.join_next().await {
-            if !ended.as_ref().is_err_and(JoinError::is_cancelled) {
-                self.land(ended);
-            }
-        }
     }
 
     fn arrive(&mut self, batch: &mut Vec<Arrival<Ticket>>) {
@@ -402,63 +388,12 @@ impl LaneTask {
             self.deactivating = Some(Box::pin(deactivate(catalog, subscription, reason)));
         }
     }
+}
 
-    async fn end(mut self: Box<Self>, command: Option<Command>, inbox: mpsc::Receiver<Arrival<Ticket>>) {
-        match command {
-            Some(Command::Drain { deadline }) => self.drain(deadline, inbox).await,
-            Some(Command::Abandon) => self.abandon(inbox).await,
-            // The session is over.
-            Some(Command::Become { .. }) | None => {}
-        }
-    }
-
-    async fn abandon(mut self: Box<Self>, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
-        self.attempts.shutdown().await;
-        inbox.close();
-        let mut discarded = self.desk.open().lane.pending();
-        while let Some(arrival) = inbox.recv().await {
-            self.context.progress.settle([arrival.ticket]);
-            discarded += 1;
-        }
-        self.desk.open().meters.discarded(discarded);
-        if self.writing.is_some()
-            && let Ok(written) = finished(&mut self.writing).await
-        {
-            self.context.progress.settle(written.stores.into_iter().filter_map(|(_, ticket, _)| ticket));
-        }
-        let owed = self.desk.open().lane.abandon();
-        self.context.progress.settle(owed);
-    }
-
-    async fn drain(&mut self, deadline: tokio::time::Instant, mut inbox: mpsc::Receiver<Arrival<Ticket>>) {
-        self.desk.open().lane.drain();
-        while self.in_flight() > 0 {
-            tokio::select! {
-                biased;
-                Some(ended) = self.attempts.join_next() => self.land(ended),
-                written = finished(&mut self.writing) => if !self.written(written) { return },
-                () = tokio::time::sleep_until(deadline) => break,
-            }
-        }
-        self.end_attempts().await;
-        inbox.close();
-        let mut rest = Vec::new();
-        while inbox.recv_many(&mut rest, usize::MAX).await > 0 {
-            self.arrive(&mut rest);
-        }
-        self.desk.open().lane.spill();
-        loop {
-            if self.writing.is_none() {
-                self.write();
-            }
-            if self.writing.is_none() {
-                return;
-            }
-            let written = finished(&mut self.writing).await;
-            if !self.written(written) {
-                return;
-            }
-        }
+impl Drop for LaneTask {
+    /// Its requests are called off with it. One that is being looked at just then takes none along.
+    fn drop(&mut self) {
+        self.desk.open().is_closed = true;
     }
 }
 

@@ -222,7 +222,7 @@ impl<T> Lane<T> {
         self.held = false;
     }
 
-    /// Everything that the log still waits for: the subscription is gone.
+    /// Everything that the log still waits for: the subscription is gone, and the lane is of no use any more.
     pub fn abandon(&mut self) -> Vec<T> {
         let written = self.take_writes().into_iter().filter_map(|write| match write {
             Write::Store { ticket, .. } => ticket,
@@ -304,4 +304,4 @@ impl<T> Lane<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ use crate::model::{AttemptRecord, Body, Event, Lsn, Position, RowKeys};
 mod batches;
 mod pressure;
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     concurrency: 4,
     window: 8,
     waiting: 2,
@@ -33,11 +33,11 @@ const LIMITS: Limits = Limits {
     breaker: BreakerPolicy { threshold: 3, base: Duration::from_millis(50), cap: Duration::from_millis(200) },
 };
 
-fn body() -> Arc<Body> {
+pub(crate) fn body() -> Arc<Body> {
     Arc::new(Body::new(Bytes::from_static(b"{}"), ()))
 }
 
-fn event(number: u64, keys: &RowKeys) -> Event {
+pub(crate) fn event(number: u64, keys: &RowKeys) -> Event {
     Event {
         id: format!("evt_{number}"),
         position: Position::new(Lsn::new(number), 0),
@@ -68,7 +68,7 @@ fn batches(size: usize, linger_ms: u64) -> Batching {
     Batching::new(size, Duration::from_millis(linger_ms)).expect("within its bounds")
 }
 
-fn row(key: u64) -> RowKeys {
+pub(crate) fn row(key: u64) -> RowKeys {
     RowKeys::Rows(smallvec::smallvec![key])
 }
 

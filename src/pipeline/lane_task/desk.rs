@@ -25,23 +25,21 @@ pub(super) struct DeskState {
     pub(super) trusted: bool,
     /// The task waits for the right to send more at once.
     pub(super) asks: bool,
-    /// The subscription is to become another: nothing is started by what it was.
-    pub(super) is_changing: bool,
+    /// The subscription is to become another, or the lane's task is gone: nothing is started by what it was.
+    pub(super) is_closed: bool,
 }
 
 /// What became of a request.
-pub(super) enum Next {
-    /// It was accepted, and settles these. The next one goes the same way.
-    Goes(SmallVec<[Ticket; 1]>, Request),
-    /// It was accepted, and settles these. There is nothing more to do.
-    Done(SmallVec<[Ticket; 1]>),
-    /// The lane's task sees to it.
+pub(super) enum Outcome {
+    /// It was accepted and settles these; what goes the same way next is empty where nothing does.
+    Accepted(SmallVec<[Ticket; 1]>, Request),
+    /// The lane's task has to see to it.
     Ended(Landed),
 }
 
 impl Desk {
     pub(super) fn new(lane: Lane<Ticket>, meters: LaneMeters) -> Self {
-        let state = DeskState { lane, meters, trusted: false, asks: false, is_changing: false };
+        let state = DeskState { lane, meters, trusted: false, asks: false, is_closed: false };
         Self { state: Mutex::new(state), called: Notify::new() }
     }
 
@@ -55,32 +53,30 @@ impl Desk {
         self.called.notified().await;
     }
 
-    /// Lands a request of an endpoint that is well, and takes the next one, where `may_go_on`; all else is for the lane's task.
-    pub(super) fn next(&self, landed: Landed, may_go_on: bool) -> Next {
-        let (next, calls) = self.open().next(landed, may_go_on);
-        if calls {
+    /// Lands a request that an endpoint accepted that is well, and takes the next one, where `may_go_on`.
+    pub(super) fn next(&self, landed: Landed, may_go_on: bool) -> Outcome {
+        let mut desk = self.open();
+        if landed.outcome.is_err() || !desk.trusted || !desk.lane.is_flowing() {
+            return Outcome::Ended(landed);
+        }
+        let had_room = desk.lane.accepts();
+        let now = Instant::now();
+        let tickets = desk.accepted(&landed, now);
+        desk.count_pending();
+        let next = if may_go_on && !desk.is_closed { desk.lane.start(now) } else { Request::new() };
+        // The end of the last one is news for the task by itself.
+        if !next.is_empty() && desk.calls(had_room, now) {
             self.called.notify_one();
         }
-        next
+        Outcome::Accepted(tickets, next)
     }
 }
 
 impl DeskState {
-    fn next(&mut self, landed: Landed, may_go_on: bool) -> (Next, bool) {
-        if landed.outcome.is_err() || !self.trusted || !self.lane.is_flowing() {
-            return (Next::Ended(landed), false);
-        }
-        let accepted = self.lane.accepts();
-        let now = Instant::now();
-        let tickets = self.accepted(&landed, now);
-        let request = if may_go_on && !self.is_changing { self.lane.start(now) } else { Request::new() };
-        if request.is_empty() {
-            // Its end is news for the task.
-            return (Next::Done(tickets), false);
-        }
-        let has_room = !accepted && self.lane.accepts();
-        let calls = has_room || self.lane.uses_outbox() || (!self.asks && self.lane.may_start(now));
-        (Next::Goes(tickets, request), calls)
+    /// Whether the lane's task has something to take in, to read or write, or to send beside what is under way.
+    fn calls(&mut self, had_room: bool, now: Instant) -> bool {
+        let has_room = !had_room && self.lane.accepts();
+        has_room || self.lane.uses_outbox() || (!self.asks && self.lane.may_start(now))
     }
 
     /// Counts what the lane owes.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::time::timeout;
 
-use super::desk::{Desk, Next};
+use super::desk::{Desk, Outcome};
 use crate::deliver::{Answer, AttemptKind, EntryId, Failure, Request, Setback, Start};
 use crate::model::Event;
 use crate::pipeline::endpoint::Endpoint;
@@ -79,12 +79,14 @@ pub(super) async fn make_requests(
         let others_may = context.in_flight.is_waited_for() && begun.elapsed() >= TURN;
         let may_go_on = !others_may && !context.stopping.is_cancelled() && context.fence.is_open() && permit.renew();
         let (tickets, next) = match desk.next(landed, may_go_on) {
-            Next::Goes(tickets, next) => (tickets, Some(next)),
-            Next::Done(tickets) => (tickets, None),
-            Next::Ended(landed) => return Some(landed),
+            Outcome::Accepted(tickets, next) => (tickets, next),
+            Outcome::Ended(landed) => return Some(landed),
         };
         context.accepted(endpoint.subscription.id, tickets);
-        request = next?;
+        if next.is_empty() {
+            return None;
+        }
+        request = next;
     }
 }
 
