@@ -31,5 +31,5 @@ pub use index::{CatalogIndex, Route, TableRoute};
 pub use placement::Misplaced;
 pub use revision::{CATALOG_CHANGED, CHANNEL, RETRY_REQUESTED, TEST_REQUESTED};
 pub use snapshot::{
-    Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load, tables_before_setup,
+    Integration, Organization, Relation, RelationState, Snapshot, SourceRecord, load, load_after, tables_before_setup,
 };

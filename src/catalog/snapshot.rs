@@ -1,6 +1,6 @@
 //! The catalog as it stood at one moment.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub integrations: Vec<Integration>,
     /// Every table that is or was published.
     pub relations: Vec<Relation>,
-    /// In the order of their creation, the deleted ones that are not yet confirmed too.
+    /// In the order of their creation, which is that of their numbers, the deleted ones that are not yet confirmed too.
     pub subscriptions: Vec<Arc<Subscription>>,
     /// Tables that the config leaves without a source, or with several.
     pub misplaced: Vec<Misplaced>,
@@ -171,6 +171,20 @@ pub async fn load(
     placement: &Placement,
     keys: &KeyRing,
 ) -> Result<Snapshot, CatalogError> {
+    load_after(&Snapshot::default(), client, schema, placement, keys).await
+}
+
+/// Reads it again: what has not changed since `before` is shared with it, so that a large catalog is not in memory twice.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_after(
+    before: &Snapshot,
+    client: &Client,
+    schema: &str,
+    placement: &Placement,
+    keys: &KeyRing,
+) -> Result<Snapshot, CatalogError> {
     let statement = include_str!("../../sql/catalog/snapshot.sql").replace("{schema}", &escape_identifier(schema));
     let mut snapshot = Snapshot::default();
     let rows = match client.query_raw(&statement, NO_PARAMETERS).await {
@@ -181,7 +195,7 @@ pub async fn load(
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await? {
         let (kind, item): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        snapshot.take_in(kind, item, keys).map_err(|source| unreadable(kind, source))?;
+        snapshot.take_in(kind, item, keys, before).map_err(|source| unreadable(kind, source))?;
     }
     snapshot.subscriptions.shrink_to_fit();
     snapshot.place(placement);
@@ -197,26 +211,32 @@ fn unreadable(kind: &str, source: Unreadable) -> CatalogError {
 }
 
 impl Snapshot {
-    fn take_in(&mut self, kind: &str, item: &str, keys: &KeyRing) -> Result<(), Unreadable> {
+    fn take_in(&mut self, kind: &str, item: &str, keys: &KeyRing, before: &Self) -> Result<(), Unreadable> {
         match kind {
             "revision" => self.revision = read::<RevisionItem>(item)?.value,
             "source" => self.sources.push(read::<SourceItem>(item)?.try_into()?),
             "organization" => self.organizations.push(read(item)?),
             "integration" => self.integrations.push(read(item)?),
             "relation" => self.relations.push(read::<RelationItem>(item)?.into()),
-            "subscription" => self.take_subscription(read(item)?, keys)?,
+            "subscription" => self.take_subscription(read(item)?, keys, before)?,
             _ => return Err("an item of unknown kind".into()),
         }
         Ok(())
     }
 
-    fn take_subscription(&mut self, item: SubscriptionItem, keys: &KeyRing) -> Result<(), Unreadable> {
+    fn take_subscription(&mut self, item: SubscriptionItem, keys: &KeyRing, before: &Self) -> Result<(), Unreadable> {
         let (subscription, sealed) = item.open(keys)?;
         let id = subscription.opaque_id;
         let counts = subscription.state != SubscriptionState::Deleted;
         self.sealed.extend(sealed.filter(|_| counts).map(|reason| Sealed { subscription: id, reason }));
-        self.subscriptions.push(Arc::new(subscription));
+        let unchanged = before.subscription(subscription.id).filter(|known| ***known == subscription);
+        self.subscriptions.push(unchanged.cloned().unwrap_or_else(|| Arc::new(subscription)));
         Ok(())
+    }
+
+    fn subscription(&self, id: i64) -> Option<&Arc<Subscription>> {
+        let place = self.subscriptions.binary_search_by_key(&id, |subscription| subscription.id).ok()?;
+        self.subscriptions.get(place)
     }
 }
 
@@ -306,7 +326,7 @@ struct SubscriptionItem {
     state: String,
     nonce: String,
     created_at: i64,
-    starts: Option<HashMap<String, Option<String>>>,
+    starts: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Deserialize)]

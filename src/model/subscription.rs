@@ -78,7 +78,7 @@ pub struct PreviousSecret {
 }
 
 /// A subscription as the catalog has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// Its number in the catalog, which the outbox refers to.
     pub id: i64,

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use super::PipelineError;
 use crate::catalog::secrets::Sealed;
-use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load};
+use crate::catalog::{CATALOG_CHANGED, CHANNEL, CatalogError, CatalogIndex, Fingerprint, Look, Snapshot, load_after};
 use crate::config::CatalogSettings;
 use crate::model::Placement;
 use crate::postgres::{Link, Outage, connect_listening, refuse_pooler};
@@ -97,7 +97,8 @@ impl CatalogWatch {
         // One at a time: a load that began earlier must not replace what a later one saw.
         let _loading = self.loading.lock().await;
         let client = self.link.client().await.map_err(PipelineError::Catalog)?;
-        let snapshot = load(&client, self.settings.schema(), &self.placement, self.settings.keys()).await?;
+        let (before, schema) = (self.loaded(), self.settings.schema());
+        let snapshot = load_after(&before.snapshot, &client, schema, &self.placement, self.settings.keys()).await?;
         let loaded = Arc::new(Loaded { index: Arc::new(CatalogIndex::new(&snapshot)), snapshot });
         self.tell_misplaced(&loaded.snapshot);
         self.tell_sealed(&loaded.snapshot);
