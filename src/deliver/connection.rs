@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::bell::Bell;
 use super::guard::GuardedConnector;
 use super::{Payload, Target};
 
@@ -53,7 +54,7 @@ impl Connection {
             Ok(Self::Http2(sender))
         } else {
             let (sender, driver) = http1::handshake(stream).await?;
-            Ok(Self::Http1(Http1 { sender, driver: Some(Box::pin(driver)) }))
+            Ok(Self::Http1(Http1 { sender, driver: Some(Box::pin(driver)), bell: Bell::new() }))
         }
     }
 
@@ -93,6 +94,7 @@ pub(super) struct Http1 {
     sender: http1::SendRequest<Payload>,
     /// None once it is closed.
     driver: Option<Pin<Box<http1::Connection<Stream, Payload>>>>,
+    bell: Bell,
 }
 
 impl Http1 {
@@ -104,26 +106,30 @@ impl Http1 {
 
     /// Looks whether the other side has closed it.
     pub(super) fn is_open(&mut self) -> bool {
-        self.advance(&mut Context::from_waker(Waker::noop()));
+        let waker = self.bell.waker();
+        advance(&mut self.driver, &mut Context::from_waker(&waker));
         self.driver.is_some()
     }
 
     async fn drive<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
+        let Self { driver, bell, .. } = self;
         poll_fn(|context| {
-            self.advance(context);
-            future.as_mut().poll(context)
+            bell.answer(context, |context| {
+                advance(driver, context);
+                future.as_mut().poll(context)
+            })
         })
         .await
     }
+}
 
-    /// Reads and writes what can be.
-    fn advance(&mut self, context: &mut Context<'_>) {
-        // Why it ended, the request that it carried is told.
-        if let Some(driver) = &mut self.driver
-            && let Poll::Ready(_) = driver.as_mut().poll(context)
-        {
-            self.driver = None;
-        }
+/// Reads and writes what can be.
+fn advance(driver: &mut Option<Pin<Box<http1::Connection<Stream, Payload>>>>, context: &mut Context<'_>) {
+    // Why it ended, the request that it carried is told.
+    if let Some(open) = driver
+        && let Poll::Ready(_) = open.as_mut().poll(context)
+    {
+        *driver = None;
     }
 }

@@ -1,6 +1,7 @@
 //! From a notification to an answer: the order that must be kept, one signed attempt, its outcome, and when to try again.
 
 mod attempt;
+mod bell;
 mod breaker;
 mod connection;
 pub mod guard;
