@@ -28,6 +28,9 @@ pub enum PipelineError {
         /// How long it was given.
         within: Duration,
     },
+    /// The system gives the daemon no more threads.
+    #[error("no threads can be started")]
+    Threads(#[source] std::io::Error),
     /// What the catalog holds.
     #[error(transparent)]
     CatalogContent(#[from] CatalogError),
@@ -123,6 +126,7 @@ impl PipelineError {
             | Self::Poster(_)
             | Self::Admin(_)
             | Self::Metrics(_)
+            | Self::Threads(_)
             | Self::Panic(_) => false,
         }
     }
@@ -148,7 +152,7 @@ impl PipelineError {
             Self::Decode(_) | Self::OutOfOrder(_) => "unreadable",
             Self::UnknownRelation { .. } => "unknown_table",
             Self::Fenced => "taken_over",
-            Self::Poster(_) | Self::Admin(_) | Self::Metrics(_) | Self::Panic(_) => "daemon",
+            Self::Poster(_) | Self::Admin(_) | Self::Metrics(_) | Self::Threads(_) | Self::Panic(_) => "daemon",
         }
     }
 
@@ -183,6 +187,7 @@ impl PipelineError {
                  so that its changes are passed over"
                     .into(),
             ),
+            Self::Threads(_) => Some("raise the limit of its processes and threads (`TasksMax=` of its unit, `ulimit -u`)".into()),
             Self::Admin(_) => Some("choose another [http] listen, or port 0 for any free one".into()),
             _ => None,
         }

@@ -230,7 +230,8 @@ impl LaneTask {
                 break;
             }
             let (context, desk, endpoint) = (self.context.clone(), self.desk.clone(), self.endpoint.clone());
-            self.attempts.spawn(make_requests(context, desk, endpoint, permit, request));
+            let sending = context.sending.clone();
+            self.attempts.spawn_on(make_requests(context, desk, endpoint, permit, request), &sending);
         }
         // Nothing to send: others may.
         desk.asks = false;

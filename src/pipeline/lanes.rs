@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use super::read_back::ReadBack;
 use super::stats::Stats;
 use super::tuning::TuningNow;
 use crate::admin::Readiness;
+use crate::catalog::CatalogIndex;
 use crate::checkpoint::Ticket;
 use crate::config::{DeliverySettings, WhenFull};
 use crate::deliver::{Arrival, BreakerPolicy, Lane, Limits, RetryPolicy};
@@ -70,6 +72,8 @@ pub(super) struct LaneContext {
     pub(super) limits: Limits,
     /// Attempts in flight, all subscriptions together.
     pub(super) in_flight: InFlight,
+    /// Where requests run.
+    pub(super) sending: runtime::Handle,
     /// Memory for bodies read back from the outbox, all sources together.
     pub(super) read_back: Arc<ReadBack>,
     pub(super) max_pending: Option<usize>,
@@ -139,6 +143,17 @@ struct Handle {
     inbox: mpsc::Sender<Arrival<Ticket>>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// What its lane is to be told of its subscription as it is now, and how; none where that means nothing to it.
+    fn update(&mut self, subscription: &Arc<Subscription>) -> Option<(mpsc::Sender<Command>, Arc<Subscription>)> {
+        if is_served_alike(&self.subscription, subscription) {
+            return None;
+        }
+        self.subscription = subscription.clone();
+        Some((self.commands.clone(), subscription.clone()))
+    }
 }
 
 impl Drop for Handle {
@@ -225,24 +240,16 @@ impl Lanes {
         let _ = self.context.writer.purge(subscription).await;
     }
 
-    /// Tells a lane that its subscription has changed, where that means something to it; returns when nothing is under way by what
-    /// it was.
-    pub(super) async fn update(&self, subscription: &Arc<Subscription>) {
-        let commands = {
-            let mut state = self.state();
-            let Some(handle) = state.lanes.get_mut(&subscription.id) else { return };
-            if is_served_alike(&handle.subscription, subscription) {
-                return;
-            }
-            handle.subscription = subscription.clone();
-            handle.commands.clone()
-        };
-        let (done, told) = oneshot::channel();
-        let command = Command::Become { subscription: subscription.clone(), done };
-        // A lane that has ended sends nothing.
-        if commands.send(command).await.is_ok() {
-            let _ = told.await;
-        }
+    /// Tells the lanes whose subscriptions have changed, where that means something to them; returns when nothing is under way
+    /// by what they were.
+    pub(super) async fn update(&self, catalog: &CatalogIndex) {
+        let changed: Vec<_> = self
+            .state()
+            .lanes
+            .iter_mut()
+            .filter_map(|(id, handle)| handle.update(catalog.subscription(*id)?))
+            .collect();
+        futures_util::future::join_all(changed.into_iter().map(tell)).await;
     }
 
     /// The lanes' numbers.
@@ -297,6 +304,14 @@ fn is_served_alike(one: &Subscription, other: &Subscription) -> bool {
         // Previous secrets change only together with it, but for their end, which each attempt looks at by itself.
         && one.secret == other.secret
         && one.is_halted() == other.is_halted()
+}
+
+async fn tell((commands, subscription): (mpsc::Sender<Command>, Arc<Subscription>)) {
+    let (done, told) = oneshot::channel();
+    // A lane that has ended sends nothing.
+    if commands.send(Command::Become { subscription, done }).await.is_ok() {
+        let _ = told.await;
+    }
 }
 
 async fn end(mut handle: Handle, command: Command) {

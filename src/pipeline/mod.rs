@@ -23,6 +23,7 @@ mod read_back;
 mod report;
 mod retries_asked;
 mod run;
+mod sending;
 mod session;
 mod slot_watch;
 mod source_task;

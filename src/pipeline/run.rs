@@ -16,6 +16,7 @@ use super::lease::Identity;
 use super::memory::Memory;
 use super::read_back::ReadBack;
 use super::report::report;
+use super::sending::Sending;
 use super::source_task::{SourceContext, SourceTask};
 use super::tuning::TuningNow;
 use crate::admin::metrics::reconnected;
@@ -57,6 +58,7 @@ pub async fn run(
     services.spawn(async move { match report(service, readable).await {} });
 
     let delivery = settings.delivery();
+    let sending = Sending::start(&heart).map_err(PipelineError::Threads)?;
     let in_flight = InFlight::new(delivery.concurrency(), delivery.max_in_flight());
     let memory = Memory::new(lanes::intake_bytes(delivery));
     let read_back = Arc::new(ReadBack::new(lanes::read_back_bytes(delivery)));
@@ -77,6 +79,7 @@ pub async fn run(
             tuning: tuning.clone(),
             heart: heart.clone(),
             in_flight: in_flight.clone(),
+            sending: sending.handle(),
             memory: memory.clone(),
             read_back: read_back.clone(),
             readiness: readiness.clone(),

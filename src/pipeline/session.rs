@@ -128,6 +128,7 @@ impl Session {
             stats: stats.clone(),
             limits: lanes::limits(&context.delivery),
             in_flight: context.in_flight.clone(),
+            sending: context.sending.clone(),
             read_back: context.read_back.clone(),
             max_pending: context.delivery.max_pending(),
             when_full: context.delivery.when_full(),
@@ -299,8 +300,7 @@ async fn follow_catalog(
         for id in lanes.subscriptions().into_iter().chain(marked).filter(deleted) {
             lanes.close(id).await;
         }
-        let served = loaded.index.subscriptions().filter(|subscription| !deleted(&subscription.id));
-        futures_util::future::join_all(served.map(|subscription| lanes.update(subscription))).await;
+        lanes.update(&loaded.index).await;
         facts.set_sealed_secrets(loaded.snapshot.sealed.len());
         facts.set_revision(loaded.index.revision);
         if changes.changed().await.is_err() {

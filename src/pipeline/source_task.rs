@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -67,6 +68,7 @@ pub(super) struct SourceContext {
     pub(super) tuning: TuningNow,
     pub(super) heart: Heart,
     pub(super) in_flight: InFlight,
+    pub(super) sending: runtime::Handle,
     pub(super) memory: Memory,
     pub(super) read_back: Arc<ReadBack>,
     pub(super) readiness: Readiness,

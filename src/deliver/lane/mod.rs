@@ -265,10 +265,10 @@ impl<T> Lane<T> {
         self.tail.is_some()
     }
 
-    /// Whether something is in the outbox, or on its way there.
+    /// Whether something is to be written to the outbox now.
     #[must_use]
-    pub fn uses_outbox(&self) -> bool {
-        self.has_tail() || self.stored > 0 || !self.writes.is_empty()
+    pub const fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
     }
 
     /// Whether the endpoint is taken to be well.

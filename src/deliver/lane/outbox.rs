@@ -133,20 +133,11 @@ impl<T> Lane<T> {
     /// The page of the outbox that is wanted now, if one is: with it the lane has at most so many rows that could go out at once.
     /// To be answered by [`Lane::paged`].
     pub fn page_wanted(&mut self, most: usize, now: Instant) -> Option<PageRequest> {
-        let flowing = self.breaker.is_closed();
-        let stands = self.draining || self.held || self.rewinding || self.window_unconfirmed > 0;
-        let at_hand = self.ready.len() + self.wanted.len() + self.loading;
-        let enough = if flowing {
-            let soon = self.tail.as_ref().map_or(0, |tail| tail.page_rows / 2);
-            let enough = soon.max(Self::READY_ENOUGH * self.concurrency * self.batch_size());
-            at_hand >= (most / 2).clamp(1, enough)
-        } else {
-            self.loading > 0 || self.in_flight > 0 || self.has_fresh_candidate()
-        };
-        if stands || enough || self.entries.len() >= self.limits.window / 2 {
+        if !self.wants_page(most) {
             return None;
         }
-        let tail = self.tail.as_mut().filter(|tail| !tail.exhausted && !tail.paging)?;
+        let (flowing, at_hand) = (self.breaker.is_closed(), self.at_hand());
+        let tail = self.tail.as_mut()?;
         tail.paging = true;
         tail.grown = tail.unconfirmed > 0;
         if flowing {
@@ -158,6 +149,31 @@ impl<T> Lane<T> {
             rows: rows.min(most.saturating_sub(at_hand)).max(1),
             with_bodies: flowing,
         })
+    }
+
+    /// Whether something could be read from the outbox now, where there is memory for it.
+    #[must_use]
+    pub fn wants_to_read(&self) -> bool {
+        !self.wanted.is_empty() || self.wants_page(usize::MAX)
+    }
+
+    fn wants_page(&self, most: usize) -> bool {
+        let Some(tail) = self.tail.as_ref().filter(|tail| !tail.exhausted && !tail.paging) else { return false };
+        let stands = self.draining || self.held || self.rewinding || self.window_unconfirmed > 0;
+        if stands || self.entries.len() >= self.limits.window / 2 {
+            return false;
+        }
+        if self.breaker.is_closed() {
+            let enough = (tail.page_rows / 2).max(Self::READY_ENOUGH * self.concurrency * self.batch_size());
+            self.at_hand() < (most / 2).clamp(1, enough)
+        } else {
+            !(self.loading > 0 || self.in_flight > 0 || self.has_fresh_candidate())
+        }
+    }
+
+    /// What could go out at once.
+    fn at_hand(&self) -> usize {
+        self.ready.len() + self.wanted.len() + self.loading
     }
 
     /// With so many entries ready for each attempt that may be under way the next page can wait (an endpoint that hangs has few),

@@ -25,6 +25,8 @@ pub(super) struct DeskState {
     pub(super) trusted: bool,
     /// The task waits for the right to send more at once.
     pub(super) asks: bool,
+    /// The task has a batch on its way to the outbox, and looks for more when that is durable.
+    pub(super) is_writing: bool,
     /// The subscription is to become another, or the lane's task is gone: nothing is started by what it was.
     pub(super) is_closed: bool,
 }
@@ -39,7 +41,7 @@ pub(super) enum Outcome {
 
 impl Desk {
     pub(super) fn new(lane: Lane<Ticket>, meters: LaneMeters) -> Self {
-        let state = DeskState { lane, meters, trusted: false, asks: false, is_closed: false };
+        let state = DeskState { lane, meters, trusted: false, asks: false, is_writing: false, is_closed: false };
         Self { state: Mutex::new(state), called: Notify::new() }
     }
 
@@ -76,7 +78,8 @@ impl DeskState {
     /// Whether the lane's task has something to take in, to read or write, or to send beside what is under way.
     fn calls(&mut self, had_room: bool, now: Instant) -> bool {
         let has_room = !had_room && self.lane.accepts();
-        has_room || self.lane.uses_outbox() || (!self.asks && self.lane.may_start(now))
+        let has_writes = !self.is_writing && self.lane.has_writes();
+        has_room || has_writes || self.lane.wants_to_read() || (!self.asks && self.lane.may_start(now))
     }
 
     /// Counts what the lane owes.

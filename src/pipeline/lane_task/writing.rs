@@ -20,7 +20,12 @@ pub(super) struct Written {
 impl LaneTask {
     /// Submits what the lane wants written.
     pub(super) fn write(&mut self) {
-        let writes = self.desk.open().lane.take_writes();
+        let writes = {
+            let mut desk = self.desk.open();
+            let writes = desk.lane.take_writes();
+            desk.is_writing = !writes.is_empty();
+            writes
+        };
         if writes.is_empty() {
             return;
         }
@@ -48,6 +53,7 @@ impl LaneTask {
         let acks: Vec<Ack> = stores.iter().map(ack).collect();
         let too_much = {
             let mut desk = self.desk.open();
+            desk.is_writing = false;
             desk.lane.confirm(&acks, outcomes);
             self.limit.deactivates(&desk.lane)
         };

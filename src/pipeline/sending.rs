@@ -1,0 +1,49 @@
+//! Threads of their own for the requests: an endpoint's answers are taken in as they come, many at a time, while others read the
+//! log. On shared threads each half wakes threads for the other, and both wait for them.
+
+use std::io;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::heart::Heart;
+
+/// One of them for so many cores: a request takes about as long as reading, matching and ordering its change.
+const CORES_FOR_EACH: usize = 2;
+
+/// The threads, until it is dropped.
+pub(super) struct Sending {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Sending {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// Where the system gives no more threads.
+    pub(super) fn start(heart: &Heart) -> io::Result<Self> {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let threads = (cores / CORES_FOR_EACH).max(1);
+        let runtime =
+            Builder::new_multi_thread().worker_threads(threads).thread_name("sending").enable_all().build()?;
+        let (handle, heart) = (runtime.handle().clone(), heart.clone());
+        handle.spawn(async move { heart.watch("sending", std::future::pending::<()>()).await });
+        Ok(Self { handle, runtime: Some(runtime) })
+    }
+
+    /// Where requests are to be spawned; none of them runs once the threads are gone.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        // What hangs there (a name being resolved) must not hold up the end.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
