@@ -407,3 +407,32 @@ pub async fn tables_before_setup(client: &Client, schema: &str) -> Result<Vec<[S
     let rows = client.query(&statement.replace("{schema}", &escape_identifier(schema)), &[]).await?;
     rows.iter().map(|row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ITEM: &str = r#"{"id": 7, "opaque_id": "sub_ID", "organization": "acme", "integration": null, "url": "https://a.example/",
+        "secret": "s3cret", "secret_encrypted": false, "state": "active", "nonce": "n", "created_at": 1,
+        "starts": {"one": "0/1", "two": null, "three": "0/3"}}"#;
+
+    fn loaded(item: &str, before: &Snapshot) -> Snapshot {
+        let id = SubscriptionId::random().to_string();
+        let known = before.subscriptions.first().map_or(id, |known| known.opaque_id.to_string());
+        let mut snapshot = Snapshot::default();
+        let item = item.replace("sub_ID", &known);
+        snapshot.take_in("subscription", &item, &KeyRing::default(), before).expect("it is read");
+        snapshot
+    }
+
+    #[test]
+    fn what_has_not_changed_is_shared_with_the_catalog_as_it_was() {
+        let before = loaded(ITEM, &Snapshot::default());
+        for _ in 0..20 {
+            let again = loaded(ITEM, &before);
+            assert!(Arc::ptr_eq(&again.subscriptions[0], &before.subscriptions[0]));
+        }
+        let paused = loaded(&ITEM.replace("active", "paused"), &before);
+        assert_eq!(paused.subscriptions[0].state, SubscriptionState::Paused);
+    }
+}
