@@ -21,9 +21,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Settings;
 use crate::model::Secret;
+use crate::pipeline::other_threads;
 
 /// Turns every committed row change of a WebhookDB database into a signed HTTP notification
 #[derive(Parser, Debug)]
@@ -77,13 +79,17 @@ pub fn run() -> ExitCode {
     if let Err(error) = core_dump::forbid() {
         output::warn(&format!("a crash may leave a core dump, with secrets in it: {error}"));
     }
-    let done = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
+    let done = runtime().map_err(Into::into).and_then(|runtime| {
         let done = runtime.block_on(dispatch(cli));
         // A task that hangs (a name being resolved) must not hold up the end.
         runtime.shutdown_background();
         done
     });
     done.unwrap_or_else(|error| failure::tell(&error))
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(other_threads()).enable_all().build()
 }
 
 /// An argument's value that is no part of any message, even where it can't be used.

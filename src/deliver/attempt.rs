@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -15,7 +15,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use super::connection::Connection;
 use super::guard::{GuardError, GuardedConnector, NetworkGuard};
 use super::pool::{Answered, Pool};
-use super::{Payload, Signer, Target, tls};
+use super::{Payload, Signer, Target, Timer, tls};
 use crate::config::DeliverySettings;
 use crate::model::AttemptRecord;
 
@@ -185,22 +185,26 @@ impl Poster {
         Ok(Self { pool: Arc::new(Pool::new(connector, settings.max_in_flight())), timeout: settings.timeout() })
     }
 
-    /// Makes one attempt, signed now; the timeout spans the whole exchange.
+    /// Makes one attempt, signed now; the timeout spans the whole exchange from this moment on.
     ///
     /// # Errors
     /// Where the endpoint did not answer 2xx, with the reason.
-    pub async fn post(&self, attempt: &Attempt<'_>, signer: &Signer) -> Result<StatusCode, Failure> {
+    pub async fn post(
+        &self,
+        attempt: &Attempt<'_>,
+        signer: &Signer,
+        begun: Instant,
+        timer: &mut Timer,
+    ) -> Result<StatusCode, Failure> {
         let request = request(attempt, signer).map_err(|error| failure(FailureKind::Refused, error.to_string()))?;
-        match tokio::time::timeout(self.timeout, self.exchange(attempt.target, request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(failure(FailureKind::Timeout, format!("no answer within {:?}", self.timeout))),
-        }
+        let outcome = timer.limit(begun + self.timeout, self.exchange(attempt.target, request)).await;
+        outcome.unwrap_or_else(|| Err(failure(FailureKind::Timeout, format!("no answer within {:?}", self.timeout))))
     }
 
     async fn exchange(&self, target: &Target, request: Request<Payload>) -> Result<StatusCode, Failure> {
         let Answered { response, mut connection } =
             self.pool.send(target, request).await.map_err(|error| classify(&*error))?;
-        let (status, retry_after) = (response.status(), retry_after(&response, SystemTime::now()));
+        let (status, retry_after) = (response.status(), retry_after(&response, SystemTime::now));
         let answer = Answer { status: status.as_u16(), text: String::new(), retry_after };
         match read_to_end(response, &mut connection).await {
             Ok(start) => {
@@ -222,14 +226,14 @@ fn refused(status: StatusCode, answer: Answer) -> Failure {
 }
 
 /// How long the endpoint asks to be left alone: seconds or a date (RFC 9110, 10.2.3), of the two answers that mean it.
-fn retry_after<B>(response: &Response<B>, now: SystemTime) -> Option<Duration> {
+fn retry_after<B>(response: &Response<B>, now: impl FnOnce() -> SystemTime) -> Option<Duration> {
     if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now()).unwrap_or_default(),
     };
     Some(wait.min(Answer::WAIT_MAX))
 }
@@ -324,7 +328,7 @@ mod tests {
             (500, "7", None),
         ] {
             let expected = expected.map(Duration::from_secs);
-            assert_eq!(retry_after(&answer(status, wait), now), expected, "{status} {wait}");
+            assert_eq!(retry_after(&answer(status, wait), || now), expected, "{status} {wait}");
         }
     }
 

@@ -12,6 +12,7 @@ mod pool;
 mod retry;
 mod signature;
 mod target;
+mod timer;
 mod tls;
 
 pub use attempt::{Answer, Attempt, AttemptKind, Failure, FailureKind, Poster, PosterError};
@@ -25,3 +26,4 @@ pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use signature::Signer;
 pub use target::{Target, TargetError};
+pub use timer::Timer;

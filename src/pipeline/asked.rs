@@ -2,6 +2,7 @@
 //! way that notifications go.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
@@ -12,7 +13,7 @@ use super::catalog_watch::CatalogWatch;
 use super::endpoint::Endpoint;
 use super::lanes::LaneContext;
 use crate::catalog::CatalogError;
-use crate::deliver::{AttemptKind, Failure};
+use crate::deliver::{AttemptKind, Failure, Timer};
 use crate::model::{Subscription, SubscriptionState};
 use crate::postgres::Outage;
 
@@ -128,10 +129,11 @@ impl Asked {
         let endpoint = Endpoint::new(subscription.clone()).map_err(|error| error.to_string())?;
         let poster = self.context.tuning.borrow().poster.clone();
         let notifications = [(event_id, body)];
+        let (begun, mut timer) = (Instant::now(), Timer::default());
         tokio::select! {
             biased;
             () = self.changed(subscription) => Err("the notification was changed in the meantime".to_owned()),
-            outcome = endpoint.post(&poster, kind, &notifications) => Ok(outcome),
+            outcome = endpoint.post(&poster, kind, &notifications, begun, &mut timer) => Ok(outcome),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Where a subscription's notifications go, and what they are signed with.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tracing::warn;
 
-use crate::deliver::{Attempt, AttemptKind, Failure, Payload, Poster, Signer, Target};
+use crate::deliver::{Attempt, AttemptKind, Failure, Payload, Poster, Signer, Target, Timer};
 use crate::model::{EventId, SigningSecret, SigningSecretError, Subscription};
 
 pub(super) struct Endpoint {
@@ -52,12 +52,14 @@ impl Endpoint {
         poster: &Poster,
         kind: AttemptKind,
         notifications: &[(&str, &Bytes)],
+        begun: Instant,
+        timer: &mut Timer,
     ) -> Result<(), Failure> {
         let ids = notifications.iter().map(|(event_id, _)| *event_id);
         let message_id = EventId::batch_message(ids, self.subscription.opaque_id);
         let attempt =
             Attempt { target: &self.target, message_id: &message_id, kind, payload: self.payload(notifications) };
-        poster.post(&attempt, &self.signer).await.map(|_| ())
+        poster.post(&attempt, &self.signer, begun, timer).await.map(|_| ())
     }
 
     /// Whoever asked for batches gets nothing else, were it one notification.

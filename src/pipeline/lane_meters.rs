@@ -50,9 +50,9 @@ impl LaneMeters {
         }
     }
 
-    pub(super) fn delivered(&self, committed_at: SystemTime) {
+    pub(super) fn delivered(&self, committed_at: SystemTime, delivered_at: SystemTime) {
         self.delivered.increment(1);
-        self.commit_to_delivery.record(committed_at.elapsed().unwrap_or_default());
+        self.commit_to_delivery.record(delivered_at.duration_since(committed_at).unwrap_or_default());
     }
 
     /// So many are given up.

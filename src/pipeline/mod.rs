@@ -36,4 +36,5 @@ mod upkeep;
 
 pub use error::PipelineError;
 pub use run::run;
+pub use sending::other_threads;
 pub use tuning::{Tuning, TuningNow};

@@ -9,8 +9,20 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::heart::Heart;
 
-/// One of them for so many cores: a request takes about as long as reading, matching and ordering its change.
-const CORES_FOR_EACH: usize = 2;
+/// Half of the cores: a request takes about as long as reading, matching and ordering its change, and the kernel's part of it.
+fn threads() -> usize {
+    (cores() / 2).max(1)
+}
+
+/// So many threads are for all else: more of them would take the cores from those that send.
+#[must_use]
+pub fn other_threads() -> usize {
+    cores().saturating_sub(threads()).max(1)
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
+}
 
 /// The threads, until it is dropped.
 pub(super) struct Sending {
@@ -24,10 +36,8 @@ impl Sending {
     /// # Errors
     /// Where the system gives no more threads.
     pub(super) fn start(heart: &Heart) -> io::Result<Self> {
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        let threads = (cores / CORES_FOR_EACH).max(1);
-        let runtime =
-            Builder::new_multi_thread().worker_threads(threads).thread_name("sending").enable_all().build()?;
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(threads()).thread_name("sending").enable_all().build()?;
         let (handle, heart) = (runtime.handle().clone(), heart.clone());
         handle.spawn(async move { heart.watch("sending", std::future::pending::<()>()).await });
         Ok(Self { handle, runtime: Some(runtime) })

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::RandomState;
 use tokio_postgres::Client;
 use tracing::warn;
 
 use crate::catalog::{CatalogError, subscriptions};
 
 #[derive(Debug, Default)]
-pub(super) struct Stats(Mutex<HashMap<i64, Last>>);
+pub(super) struct Stats(Mutex<HashMap<i64, Last, RandomState>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Last {

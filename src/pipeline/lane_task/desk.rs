@@ -2,7 +2,7 @@
 //! has to be woken for it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -62,7 +62,7 @@ impl Desk {
             return Outcome::Ended(landed);
         }
         let had_room = desk.lane.accepts();
-        let now = Instant::now();
+        let now = landed.ended;
         let tickets = desk.accepted(&landed, now);
         desk.count_pending();
         let next = if may_go_on && !desk.is_closed { desk.lane.start(now) } else { Request::new() };
@@ -89,7 +89,7 @@ impl DeskState {
 
     /// Counts a request that failed, and what comes of it.
     pub(super) fn failed(&mut self, landed: &Landed, setback: &Setback, now: Instant) -> SmallVec<[Finished; 1]> {
-        self.meters.attempt(&landed.outcome, landed.took);
+        self.meters.attempt(&landed.outcome, landed.took());
         let finished = self.lane.failed(&landed.ids(), setback, now);
         let given_up = finished.iter().filter(|finished| **finished == Finished::GivenUp).count();
         self.meters.failed(given_up);
@@ -99,9 +99,10 @@ impl DeskState {
     /// Counts one that was accepted. Returns the tickets that the log still waits for.
     #[must_use]
     pub(super) fn accepted(&mut self, landed: &Landed, now: Instant) -> SmallVec<[Ticket; 1]> {
-        self.meters.attempt(&landed.outcome, landed.took);
+        self.meters.attempt(&landed.outcome, landed.took());
+        let delivered_at = SystemTime::now();
         for sent in &landed.notifications {
-            self.meters.delivered(sent.event.committed_at);
+            self.meters.delivered(sent.event.committed_at, delivered_at);
         }
         self.lane.succeeded(&landed.ids(), now)
     }

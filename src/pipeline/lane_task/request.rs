@@ -6,10 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::time::timeout;
 
 use super::desk::{Desk, Outcome};
-use crate::deliver::{Answer, AttemptKind, EntryId, Failure, Request, Setback, Start};
+use crate::deliver::{Answer, AttemptKind, EntryId, Failure, Request, Setback, Start, Timer};
 use crate::model::Event;
 use crate::pipeline::endpoint::Endpoint;
 use crate::pipeline::in_flight::Permit;
@@ -18,8 +17,8 @@ use crate::pipeline::lanes::LaneContext;
 /// A request that is over.
 pub(super) struct Landed {
     pub(super) notifications: SmallVec<[Sent; 1]>,
-    begun_at: SystemTime,
-    pub(super) took: Duration,
+    begun: Instant,
+    pub(super) ended: Instant,
     pub(super) outcome: Result<(), Failure>,
 }
 
@@ -36,7 +35,12 @@ impl Landed {
     pub(super) fn of(request: &Request, outcome: Result<(), Failure>) -> Self {
         let sent = |start: &Start| Sent { id: start.id, event: start.event.clone(), attempt: start.attempt };
         let notifications = request.iter().map(sent).collect();
-        Self { notifications, begun_at: SystemTime::UNIX_EPOCH, took: Duration::ZERO, outcome }
+        let now = Instant::now();
+        Self { notifications, begun: now, ended: now, outcome }
+    }
+
+    pub(super) fn took(&self) -> Duration {
+        self.ended - self.begun
     }
 
     pub(super) fn ids(&self) -> SmallVec<[EntryId; 1]> {
@@ -49,7 +53,7 @@ pub(super) fn setback(landed: &Landed, failure: &Failure) -> Setback {
     let answer = failure.answer.as_ref();
     Setback {
         // The lane sets the number of each notification's attempt.
-        record: failure.record(0, landed.begun_at, landed.took),
+        record: failure.record(0, SystemTime::now() - landed.begun.elapsed(), landed.took()),
         asked: answer.and_then(|answer| answer.retry_after),
         too_large: answer.is_some_and(Answer::is_too_large),
     }
@@ -66,17 +70,20 @@ pub(super) async fn make_requests(
     mut permit: Permit,
     mut request: Request,
 ) -> Option<Landed> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
+    let turn_ends = begun + TURN;
+    let (mut is_fresh, mut is_due) = (Timer::default(), Timer::default());
     loop {
-        let mut made = pin!(make(&context, &endpoint, request));
-        let landed = match timeout(Permit::FRESH_FOR, made.as_mut()).await {
-            Ok(landed) => landed,
-            Err(_) => {
+        let mut made = pin!(make(&context, &endpoint, request, begun, &mut is_due));
+        let landed = match is_fresh.limit(begun + Permit::FRESH_FOR, made.as_mut()).await {
+            Some(landed) => landed,
+            None => {
                 permit.age();
                 made.await
             }
         };
-        let others_may = context.in_flight.is_waited_for() && begun.elapsed() >= TURN;
+        begun = landed.ended;
+        let others_may = context.in_flight.is_waited_for() && begun >= turn_ends;
         let may_go_on = !others_may && !context.stopping.is_cancelled() && context.fence.is_open() && permit.renew();
         let (tickets, next) = match desk.next(landed, may_go_on) {
             Outcome::Accepted(tickets, next) => (tickets, next),
@@ -90,16 +97,22 @@ pub(super) async fn make_requests(
     }
 }
 
-async fn make(context: &LaneContext, endpoint: &Endpoint, request: Request) -> Landed {
-    let (begun_at, begun) = (SystemTime::now(), Instant::now());
+async fn make(
+    context: &LaneContext,
+    endpoint: &Endpoint,
+    request: Request,
+    begun: Instant,
+    timer: &mut Timer,
+) -> Landed {
     // What has been tried most often tells the number of the whole.
     let attempt = request.iter().map(|start| start.attempt).max().unwrap_or(1);
     let poster = context.tuning.borrow().poster.clone();
     let notifications: SmallVec<[(&str, &Bytes); 1]> =
         request.iter().map(|start| (start.event.id.as_str(), start.body.bytes())).collect();
-    let outcome = endpoint.post(&poster, AttemptKind::Notification { attempt }, &notifications).await;
+    let kind = AttemptKind::Notification { attempt };
+    let outcome = endpoint.post(&poster, kind, &notifications, begun, timer).await;
     drop(notifications);
     let sent = |Start { id, event, attempt, .. }| Sent { id, event, attempt };
     let notifications = request.into_iter().map(sent).collect();
-    Landed { notifications, begun_at, took: begun.elapsed(), outcome }
+    Landed { notifications, begun, ended: Instant::now(), outcome }
 }
