@@ -54,12 +54,13 @@ impl Bench {
         let idle_memory = idle.resting_memory().await;
         idle.daemon.terminate().await;
         let backlog = write_backlog(&site, rows, Shape::OneTransaction).await;
-        let reference = wrk(&nginx, &body(), self.sizes.wrk_seconds).await;
+        let before = self.wrk(&nginx).await;
         let run = Run::start(&site).await;
         let live = rows as f64 / run.delivered(rows).await;
         let cost = run.cost(rows);
         run.settled(&site, &backlog).await;
         run.daemon.terminate().await;
+        let reference = f64::midpoint(before, self.wrk(&nginx).await);
         drop((site, nginx));
         let (into_outbox, drained) = self.outbox(rows).await;
 
@@ -120,11 +121,19 @@ impl Bench {
         subscribe_many(&site, self.sizes.fan_out - 1, CHARGES.name, &nginx.url()).await;
         let changes = (self.sizes.rows / self.sizes.fan_out).max(1);
         write_backlog(&site, changes, Shape::OneTransaction).await;
-        let reference = wrk(&nginx, &body(), self.sizes.wrk_seconds).await;
+        let before = self.wrk(&nginx).await;
         let run = Run::start(&site).await;
         let requests = changes * self.sizes.fan_out;
-        let seconds = run.delivered(requests).await;
-        Sample { figure: requests as f64 / seconds, reference, cost: run.cost(requests) }
+        let figure = requests as f64 / run.delivered(requests).await;
+        let cost = run.cost(requests);
+        run.daemon.terminate().await;
+        Sample { figure, reference: f64::midpoint(before, self.wrk(&nginx).await), cost }
+    }
+
+    /// Requests a second, of the same body and headers. To be measured before and after what it is the reference of: machines change
+    /// their speed.
+    async fn wrk(&self, nginx: &Nginx) -> f64 {
+        wrk(nginx, &body(), self.sizes.wrk_seconds).await
     }
 
     /// From the moment when a statement that commits by itself is sent to the moment when its notification has come.
