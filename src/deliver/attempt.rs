@@ -185,7 +185,8 @@ impl Poster {
         Ok(Self { pool: Arc::new(Pool::new(connector, settings.max_in_flight())), timeout: settings.timeout() })
     }
 
-    /// Makes one attempt, signed now; the timeout spans the whole exchange from this moment on.
+    /// Makes one attempt, signed now. The timeout spans the whole exchange, from `begun` on; the timer is one that attempts
+    /// before may have had.
     ///
     /// # Errors
     /// Where the endpoint did not answer 2xx, with the reason.

@@ -35,8 +35,8 @@ impl Bell {
     }
 
     /// For a look at them while nobody waits.
-    pub(super) fn waker(&self) -> Waker {
-        self.waker.clone()
+    pub(super) const fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Polls until there is a result, or none of the parts has called another.
@@ -138,7 +138,7 @@ mod tests {
         let waker = Waker::from(woken.clone());
         assert!(bell.answer(&Context::from_waker(&waker), |_| Poll::<()>::Pending).is_pending());
         assert!(bell.answer(&Context::from_waker(&waker), |_| Poll::Ready(())).is_ready());
-        bell.waker().wake();
+        bell.waker().wake_by_ref();
         assert_eq!(woken.0.load(Ordering::SeqCst), 0);
         assert_eq!(Arc::strong_count(&woken), 2, "nothing is kept of a task that has got what it waited for");
     }

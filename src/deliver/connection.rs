@@ -106,8 +106,7 @@ impl Http1 {
 
     /// Looks whether the other side has closed it.
     pub(super) fn is_open(&mut self) -> bool {
-        let waker = self.bell.waker();
-        advance(&mut self.driver, &mut Context::from_waker(&waker));
+        advance(&mut self.driver, &mut Context::from_waker(self.bell.waker()));
         self.driver.is_some()
     }
 

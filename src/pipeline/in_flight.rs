@@ -1,13 +1,13 @@
 //! How many requests are under way: all subscriptions together, and those of one subscription in all its sources.
 
 use std::collections::HashMap;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::sending::cores;
 
 /// Endpoints that have accepted nothing lately have at most this share of all requests: however many hang, those that are
 /// well find room.
@@ -80,11 +80,10 @@ impl InFlight {
     /// At most `concurrency` for each subscription, and `max_in_flight` for all of them.
     pub(super) fn new(concurrency: usize, max_in_flight: usize) -> Self {
         let doubtful = (max_in_flight / DOUBTFUL_SHARE).max(1);
-        let cores = available_parallelism().map_or(1, NonZero::get);
         Self {
             all: Arc::new(Semaphore::new(max_in_flight)),
             doubtful: Arc::new(Semaphore::new(doubtful)),
-            fresh: Arc::new(Semaphore::new(FRESH_PER_CORE * cores)),
+            fresh: Arc::new(Semaphore::new(FRESH_PER_CORE * cores())),
             concurrency,
             waiting: Arc::default(),
             shares: Arc::default(),

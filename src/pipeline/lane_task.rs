@@ -230,8 +230,8 @@ impl LaneTask {
                 break;
             }
             let (context, desk, endpoint) = (self.context.clone(), self.desk.clone(), self.endpoint.clone());
-            let sending = context.sending.clone();
-            self.attempts.spawn_on(make_requests(context, desk, endpoint, permit, request), &sending);
+            let requests = make_requests(context, desk, endpoint, permit, request);
+            self.attempts.spawn_on(requests, &self.context.sending);
         }
         // Nothing to send: others may.
         desk.asks = false;

@@ -20,7 +20,8 @@ pub fn other_threads() -> usize {
     cores().saturating_sub(threads()).max(1)
 }
 
-fn cores() -> usize {
+/// Those that this process may use.
+pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
@@ -55,5 +56,28 @@ impl Drop for Sending {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::ServiceManager;
+
+    #[tokio::test]
+    async fn requests_run_on_threads_of_their_own_which_end_with_it() {
+        let sending = Sending::start(&Heart::new(ServiceManager::default())).expect("there are threads");
+        let handle = sending.handle();
+        let name = handle.spawn(async { std::thread::current().name().map(str::to_owned) }).await;
+        assert_eq!(name.expect("it runs").as_deref(), Some("sending"));
+        let hangs = handle.spawn(std::future::pending::<()>());
+        drop(sending);
+        assert!(hangs.await.is_err_and(|error| error.is_cancelled()));
+    }
+
+    #[test]
+    fn the_cores_are_shared_out_and_each_half_has_one() {
+        assert!(threads() >= 1 && other_threads() >= 1);
+        assert!(threads() + other_threads() <= cores().max(2));
     }
 }

@@ -72,10 +72,10 @@ pub(super) async fn make_requests(
 ) -> Option<Landed> {
     let mut begun = Instant::now();
     let turn_ends = begun + TURN;
-    let (mut is_fresh, mut is_due) = (Timer::default(), Timer::default());
+    let (mut freshness, mut exchange) = (Timer::default(), Timer::default());
     loop {
-        let mut made = pin!(make(&context, &endpoint, request, begun, &mut is_due));
-        let landed = match is_fresh.limit(begun + Permit::FRESH_FOR, made.as_mut()).await {
+        let mut made = pin!(make(&context, &endpoint, request, begun, &mut exchange));
+        let landed = match freshness.limit(begun + Permit::FRESH_FOR, made.as_mut()).await {
             Some(landed) => landed,
             None => {
                 permit.age();

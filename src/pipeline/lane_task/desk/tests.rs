@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -78,8 +79,7 @@ fn nothing_is_taken_along_while_the_subscription_changes_or_others_may_send() {
 
 #[test]
 fn a_failure_and_what_an_endpoint_in_doubt_accepts_are_left_to_the_lanes_task() {
-    let failure = Failure { kind: FailureKind::Refused, reason: "500".into(), answer: None };
-    for (trusted, outcome) in [(true, Err(failure)), (false, Ok(()))] {
+    for (trusted, outcome) in [(true, Err(refused())), (false, Ok(()))] {
         let desk = desk(2);
         desk.open().trusted = trusted;
         let first = start(&desk);
@@ -87,4 +87,24 @@ fn a_failure_and_what_an_endpoint_in_doubt_accepts_are_left_to_the_lanes_task() 
         assert!(matches!(&outcome, Outcome::Ended(landed) if landed.notifications.len() == 1));
         assert_eq!(desk.open().lane.in_flight(), 1);
     }
+}
+
+#[test]
+fn the_task_is_called_for_what_is_to_be_written_and_not_while_it_writes() {
+    let setback =
+        Setback { record: refused().record(0, SystemTime::UNIX_EPOCH, Duration::ZERO), asked: None, too_large: false };
+    for is_writing in [false, true] {
+        let desk = desk(4);
+        let first = start(&desk);
+        let finished = desk.open().failed(&Landed::of(&first, Err(refused())), &setback, Instant::now());
+        assert!(matches!(finished[..], [Finished::Retry { .. }]));
+        desk.open().is_writing = is_writing;
+        let second = start(&desk);
+        let (settled, third) = next(&desk, &second, true);
+        assert_eq!((settled, third.len(), is_called(&desk)), (1, 1, !is_writing));
+    }
+}
+
+fn refused() -> Failure {
+    Failure { kind: FailureKind::Refused, reason: "500".into(), answer: None }
 }
